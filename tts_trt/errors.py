@@ -1,0 +1,72 @@
+"""Every error that tts_trt raises on purpose.
+
+    TtsTrtError               exit code 1
+    ├── UsageError            exit code 2: the caller's words are wrong (options, text, emotion, duration)
+    │   ├── TextError         empty, over-long or unspeakable text
+    │   ├── ReferenceAudioError a reference recording that cannot be used
+    │   └── ConfigError       a configuration file or recipe that does not fit its schema
+    ├── WeightsError          a checkpoint with missing, unexpected or mis-shaped tensors
+    ├── ExportError           a graph that does not check, or does not match torch
+    ├── BuildError            a plan that cannot be built here
+    ├── BundleError           a bundle that is truncated, edited, foreign or too new
+    ├── EngineError           an engine that cannot be loaded or bound
+    └── SynthesisError        audio that must not leave the program: NaN, silent, cut short
+
+An error says what was found, what was expected and, in ``hint``, the command or change that mends it.
+"""
+
+from __future__ import annotations
+
+
+class TtsTrtError(Exception):
+    """Base of every deliberate error. ``exit_code`` is what the command line returns."""
+
+    exit_code = 1
+
+    def __init__(self, message: str, *, hint: str | None = None) -> None:
+        super().__init__(message)
+        self.hint = hint
+
+    def __str__(self) -> str:
+        text = super().__str__()
+        return f"{text}\n  try: {self.hint}" if self.hint else text
+
+
+class UsageError(TtsTrtError):
+    exit_code = 2
+
+
+class TextError(UsageError):
+    pass
+
+
+class ReferenceAudioError(UsageError):
+    pass
+
+
+class ConfigError(UsageError):
+    pass
+
+
+class WeightsError(TtsTrtError):
+    pass
+
+
+class ExportError(TtsTrtError):
+    pass
+
+
+class BuildError(TtsTrtError):
+    pass
+
+
+class BundleError(TtsTrtError):
+    pass
+
+
+class EngineError(TtsTrtError):
+    pass
+
+
+class SynthesisError(TtsTrtError):
+    pass
