@@ -18,130 +18,18 @@ import shutil
 import stat
 from collections.abc import Mapping
 from contextlib import ExitStack
-from datetime import datetime
-from pathlib import Path, PurePosixPath
+from datetime import UTC, datetime
+from pathlib import Path
 from types import TracebackType
-from typing import Annotated, Any, Literal, Self
+from typing import Any, Self
 
-from pydantic import (
-    AfterValidator,
-    AwareDatetime,
-    BaseModel,
-    ConfigDict,
-    Field,
-    JsonValue,
-    StringConstraints,
-    ValidationError,
-    model_validator,
-)
+from pydantic import ValidationError
 
 from tts_trt.atomic import DISK_ERRORS, atomic_directory, write_atomic
 from tts_trt.errors import BundleError
+from tts_trt.manifest import MANIFEST, SCHEMA_VERSION, SIGNATURE, FileEntry, Manifest, bundle_path
 
-SCHEMA_VERSION = 1
-MANIFEST = "manifest.json"
-SIGNATURE = "manifest.sig"
-
-
-def _bundle_path(text: str) -> str:
-    parts = PurePosixPath(text).parts
-    plain = text == "/".join(parts) and not {".", ".."} & set(parts) and not set(text) & set("\\\0:")
-    if not text or text.startswith("/") or not plain or text in (MANIFEST, SIGNATURE):
-        raise ValueError(f"{text!r} is not a plain relative path inside the bundle")
-    return text
-
-
-def _finite(figures: dict[str, JsonValue]) -> dict[str, JsonValue]:
-    json.dumps(figures, allow_nan=False)
-    return figures
-
-
-Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
-BundlePath = Annotated[str, AfterValidator(_bundle_path)]
-Name = Annotated[str, StringConstraints(min_length=1)]
-Shape = tuple[int, ...]
-
-
-class _Record(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class ModelRef(_Record):
-    name: Name
-    weights_sha256: Sha256
-    config_sha256: Sha256
-
-
-class RecipeRef(_Record):
-    name: Name
-    sha256: Sha256 | None = None  # None: a built-in precision, which has no file
-
-
-class ExecutorRef(_Record):
-    name: Name
-    version: Name
-
-
-class Host(_Record):
-    gpu: str | None
-    sm: str | None
-    driver: str | None
-    platform: str
-    cpu: str
-
-
-class GraphEntry(_Record):
-    name: Name
-    file: BundlePath
-    onnx_sha256: Sha256
-    dtypes: dict[str, int]  # type -> layers that compute in it
-    profiles: tuple[dict[str, tuple[Shape, Shape, Shape]], ...]  # tensor -> min, opt, max shape
-
-
-class FileEntry(_Record):
-    sha256: Sha256
-    bytes: Annotated[int, Field(ge=0)]
-
-
-class Assets(_Record):
-    dims: BundlePath | None = None
-    tokenizer: BundlePath | None = None
-    voices: dict[str, BundlePath] = {}
-
-
-class Manifest(_Record):
-    schema_version: Literal[1] = 1
-    created: AwareDatetime
-    tts_trt: Name
-    model: ModelRef
-    precision: Name
-    recipe: RecipeRef | None = None
-    executor: ExecutorRef
-    host: Host
-    latents: Literal["exact", "one-pass"]
-    graphs: tuple[GraphEntry, ...]
-    files: dict[BundlePath, FileEntry]
-    corpus_sha256: Sha256 | None = None
-    calibration_sha256: Sha256 | None = None
-    verification: Annotated[dict[str, JsonValue], AfterValidator(_finite)] = {}
-    assets: Assets = Assets()
-
-    @model_validator(mode="after")
-    def _consistent(self) -> Self:
-        names = [graph.name for graph in self.graphs]
-        if len(set(names)) < len(names):
-            raise ValueError(f"graph names repeat: {', '.join(names)}")
-        used = [g.file for g in self.graphs] + list(self.assets.voices.values())
-        used += [path for path in (self.assets.dims, self.assets.tokenizer) if path]
-        if missing := [path for path in used if path not in self.files]:
-            raise ValueError(f"{', '.join(missing)} used but not listed under files")
-        return self
-
-    def graph(self, name: str) -> GraphEntry:
-        for graph in self.graphs:
-            if graph.name == name:
-                return graph
-        raise BundleError(f"the bundle has no graph {name!r}; it has {', '.join(g.name for g in self.graphs)}")
+REBUILD = "tts-trt build"
 
 
 def sha256_file(path: Path) -> str:
@@ -151,14 +39,14 @@ def sha256_file(path: Path) -> str:
 
 def fingerprint(inputs: Mapping[str, object]) -> str:
     """SHA-256 over named inputs, in any order: JSON values by value, bytes and Paths by content. TypeError for
-    anything else. Two builds with equal fingerprints would produce the same artefact."""
+    anything else. Builds whose inputs have one fingerprint make the same artefact."""
 
     def encode(value: object) -> object:
         if isinstance(value, Path):
             return {"sha256 of file": sha256_file(value)}
         if isinstance(value, bytes):
             return {"sha256 of bytes": hashlib.sha256(value).hexdigest()}
-        raise TypeError(f"fingerprint of {type(value).__name__}")
+        raise TypeError(f"cannot fingerprint a {type(value).__name__}")
 
     text = json.dumps(dict(inputs), sort_keys=True, default=encode, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()
@@ -166,8 +54,8 @@ def fingerprint(inputs: Mapping[str, object]) -> str:
 
 class BundleWriter:
     """Collects files beside ``target`` and swaps them in, sealed, when the block ends. Until then, and after any
-    exception or kill, a bundle already at ``target`` is untouched. BundleError when the disk is full or when the
-    block ends without ``seal``."""
+    exception or kill, a bundle already at ``target`` is untouched. BundleError when the disk is full, when
+    ``target`` is something else than a bundle, or when the block ends without ``seal``."""
 
     def __init__(self, target: Path) -> None:
         self.target = target
@@ -175,19 +63,18 @@ class BundleWriter:
         self._sealed = False
 
     def __enter__(self) -> Self:
-        target = self.target
-        if target.is_symlink() or (target.exists() and not (target / MANIFEST).is_file() and any(target.iterdir())):
-            raise BundleError(f"{target} exists and is not a bundle", hint="choose another --out, or remove it")
+        if _is_something_else(self.target):
+            raise BundleError(f"{self.target} exists and is not a bundle", hint="name another directory")
         try:
-            self._folder = self._stack.enter_context(atomic_directory(target))
+            self._folder = self._stack.enter_context(atomic_directory(self.target))
         except OSError as error:
-            raise BundleError(f"cannot write beside {target}: {error}") from error
+            raise BundleError(f"cannot write beside {self.target}: {error}") from error
         return self
 
     def path(self, relative: str) -> Path:
         """Where to write a file of the bundle; its folder exists."""
         try:
-            path = self._folder / _bundle_path(relative)
+            path = self._folder / bundle_path(relative)
         except ValueError as error:
             raise BundleError(str(error)) from error
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -197,14 +84,14 @@ class BundleWriter:
         shutil.copyfile(source, self.path(relative))
 
     def seal(self, **fields: Any) -> Manifest:
-        """``fields`` of the manifest, all but ``files``, which is taken from the disk."""
+        """``fields`` of the manifest: all but ``files``, which is taken from the disk, and ``created``, now."""
         files = {
             name: FileEntry(sha256=sha256_file(path), bytes=path.stat().st_size)
             for name, path in _walk(self._folder).items()
             if name != MANIFEST
         }
         try:
-            manifest = Manifest(files=files, **fields)
+            manifest = Manifest(**{"created": datetime.now(UTC), "files": files} | fields)
         except ValidationError as error:
             raise BundleError(f"the manifest does not fit its schema: {_first_problem(error)}") from error
         write_atomic(self._folder / MANIFEST, [manifest.model_dump_json(indent=2).encode(), b"\n"])
@@ -214,28 +101,28 @@ class BundleWriter:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        if error is None and not self._sealed:
+        unsealed = error is None and not self._sealed
+        if unsealed:
             error = BundleError(f"{self.target} was never sealed")
-            self._stack.__exit__(type(error), error, None)
-            raise error
         try:
-            self._stack.__exit__(kind, error, traceback)
+            self._stack.__exit__(type(error) if error else None, error, traceback)
         except OSError as failure:
-            raise BundleError(f"cannot write {self.target}: {failure}") from failure
-        if isinstance(error, OSError) and error.errno in DISK_ERRORS:
-            raise BundleError(
-                f"cannot write {self.target}: {error.strerror}", hint="free some space, or choose another --out"
-            ) from error
+            error = failure
+        if unsealed and error:
+            raise error
+        if isinstance(error, OSError) and (kind is None or error.errno in DISK_ERRORS):
+            raise BundleError(f"cannot write {self.target}: {error.strerror}", hint="free some space") from error
 
 
 def load_manifest(directory: Path) -> Manifest:
+    """BundleError for a directory without a manifest, one that is damaged, or one of a newer schema."""
     path = directory / MANIFEST
     try:
         raw = json.loads(path.read_bytes())
     except FileNotFoundError as error:
-        raise BundleError(f"{directory} is not a bundle: it has no {MANIFEST}", hint="tts-trt build") from error
+        raise BundleError(f"{directory} is not a bundle: it has no {MANIFEST}", hint=REBUILD) from error
     except (OSError, ValueError, RecursionError) as error:
-        raise BundleError(f"{path} cannot be read: {error}", hint="tts-trt build") from error
+        raise BundleError(f"{path} cannot be read: {error}", hint=REBUILD) from error
     version = raw.get("schema_version") if isinstance(raw, dict) else None
     if isinstance(version, int) and version > SCHEMA_VERSION:
         raise BundleError(
@@ -244,7 +131,7 @@ def load_manifest(directory: Path) -> Manifest:
     try:
         return Manifest.model_validate(raw)
     except ValidationError as error:
-        raise BundleError(f"{path} does not fit its schema: {_first_problem(error)}") from error
+        raise BundleError(f"{path} does not fit its schema: {_first_problem(error)}", hint=REBUILD) from error
 
 
 def verify_files(directory: Path, manifest: Manifest) -> None:
@@ -252,15 +139,82 @@ def verify_files(directory: Path, manifest: Manifest) -> None:
     found = _walk(directory)
     extra = sorted(found.keys() - manifest.files.keys() - {MANIFEST, SIGNATURE})
     if extra:
-        raise BundleError(f"{directory / extra[0]} is not in the manifest")
+        raise BundleError(f"{directory / extra[0]} is not in the manifest", hint="remove it, or build again")
     for name, entry in manifest.files.items():
         if name not in found:
-            raise BundleError(f"{directory / name} is missing", hint="tts-trt build")
-        size = found[name].stat().st_size
+            raise BundleError(f"{directory / name} is missing", hint=REBUILD)
+        try:
+            size, digest = found[name].stat().st_size, sha256_file(found[name])
+        except OSError as error:
+            raise BundleError(f"{directory / name} cannot be read: {error.strerror}") from error
         if size != entry.bytes:
-            raise BundleError(f"{directory / name}: {size} bytes, expected {entry.bytes}", hint="tts-trt build")
-        digest = sha256_file(found[name])
+            raise BundleError(f"{directory / name}: {size} bytes, expected {entry.bytes}", hint=REBUILD)
         if digest != entry.sha256:
-            raise BundleError(
-                f"{directory / name}: SHA-256 {digest}, expected {entry.sha256}", hint="tts-trt build"
-            )
+            raise BundleError(f"{directory / name}: SHA-256 {digest}, expected {entry.sha256}", hint=REBUILD)
+
+
+def sign(directory: Path, private_key_pem: bytes) -> None:
+    """Writes the Ed25519 signature of the manifest, and through its hashes of every file."""
+    serialization, ed25519, _ = _cryptography()
+    try:
+        key = serialization.load_pem_private_key(private_key_pem, password=None)
+    except (ValueError, TypeError) as error:
+        raise BundleError(f"the private key cannot be read: {error}") from error
+    if not isinstance(key, ed25519.Ed25519PrivateKey):
+        raise BundleError(f"the private key is {type(key).__name__}, expected Ed25519")
+    signature = key.sign((directory / MANIFEST).read_bytes())
+    write_atomic(directory / SIGNATURE, [base64.b64encode(signature), b"\n"])
+
+
+def verify_signature(directory: Path, public_key_pem: bytes) -> None:
+    """BundleError unless the manifest was signed by this key; ``verify_files`` extends that to the files."""
+    serialization, ed25519, invalid_signature = _cryptography()
+    try:
+        key = serialization.load_pem_public_key(public_key_pem)
+    except ValueError as error:
+        raise BundleError(f"the public key cannot be read: {error}") from error
+    if not isinstance(key, ed25519.Ed25519PublicKey):
+        raise BundleError(f"the public key is {type(key).__name__}, expected Ed25519")
+    try:
+        signature = base64.b64decode((directory / SIGNATURE).read_bytes().strip(), validate=True)
+        key.verify(signature, (directory / MANIFEST).read_bytes())
+    except FileNotFoundError as error:
+        raise BundleError(f"{directory} is not signed: it has no {Path(error.filename).name}") from error
+    except (ValueError, invalid_signature) as error:
+        raise BundleError(f"{directory / SIGNATURE} is not this key's signature of {MANIFEST}") from error
+
+
+def _cryptography() -> tuple[Any, Any, type[Exception]]:
+    try:
+        from cryptography.exceptions import InvalidSignature
+        from cryptography.hazmat.primitives import serialization
+        from cryptography.hazmat.primitives.asymmetric import ed25519
+    except ImportError as error:
+        raise BundleError("signatures need the package cryptography", hint="pip install cryptography") from error
+    return serialization, ed25519, InvalidSignature
+
+
+def _is_something_else(target: Path) -> bool:
+    if target.is_symlink() or target.is_file():
+        return True
+    return target.is_dir() and not (target / MANIFEST).is_file() and any(target.iterdir())
+
+
+def _walk(directory: Path) -> dict[str, Path]:
+    """Every regular file by its relative path. BundleError for links and special files, which could name
+    something outside the bundle."""
+    files = {}
+    for folder, names, leaves in os.walk(directory):
+        for leaf in names + leaves:
+            path = Path(folder, leaf)
+            mode = path.lstat().st_mode
+            if stat.S_ISREG(mode):
+                files[path.relative_to(directory).as_posix()] = path
+            elif not stat.S_ISDIR(mode):
+                raise BundleError(f"{path} is a link or a special file; a bundle has only plain files")
+    return files
+
+
+def _first_problem(error: ValidationError) -> str:
+    problem = error.errors(include_url=False)[0]
+    return f"{'.'.join(map(str, problem['loc'])) or 'manifest'}: {problem['msg']}"

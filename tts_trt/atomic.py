@@ -8,9 +8,11 @@ POSIX only.
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import errno
 import fcntl
+import glob
 import os
 import shutil
 import uuid
@@ -38,7 +40,7 @@ def write_atomic(path: Path, chunks: Iterable[Chunk]) -> int:
                 view, written = view[count:], written + count
         os.fsync(fd)
         os.replace(partial, path)
-        fsync_path(path.parent)
+        _fsync_path(path.parent)
     return written
 
 
@@ -49,13 +51,13 @@ def atomic_directory(path: Path) -> Iterator[Path]:
         yield partial
         for folder, _, files in os.walk(partial):
             for name in files:
-                fsync_path(Path(folder, name))
-            fsync_path(Path(folder))
+                _fsync_path(Path(folder, name))
+            _fsync_path(Path(folder))
         _move_directory(partial, path)
-        fsync_path(path.parent)
+        _fsync_path(path.parent)
 
 
-def fsync_path(path: Path) -> None:
+def _fsync_path(path: Path) -> None:
     fd = os.open(path, os.O_RDONLY)
     try:
         os.fsync(fd)
@@ -66,21 +68,29 @@ def fsync_path(path: Path) -> None:
 @contextmanager
 def _partial(path: Path, open_new: Callable[[Path], int]) -> Iterator[tuple[Path, int]]:
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.parent / f".{path.name}.{uuid.uuid4().hex[:12]}.partial"
-    parent_fd = os.open(path.parent, os.O_RDONLY)
-    try:
-        # The parent's lock keeps a neighbour's sweep away from the instant between creation and lock.
-        fcntl.flock(parent_fd, fcntl.LOCK_EX)
-        _sweep(path)
-        fd = open_new(partial)
-        fcntl.flock(fd, fcntl.LOCK_EX)
-    finally:
-        os.close(parent_fd)
+    _sweep(path)
+    fd = None
+    while fd is None:
+        partial = path.parent / f".{path.name}.{uuid.uuid4().hex[:12]}.partial"
+        fd = _locked(partial, open_new)
     try:
         yield partial, fd
     finally:
         _remove(partial)
         os.close(fd)
+
+
+def _locked(partial: Path, open_new: Callable[[Path], int]) -> int | None:
+    """None when a neighbour's sweep took the new name in the instant before it was locked."""
+    try:
+        fd = open_new(partial)
+    except FileNotFoundError:
+        return None
+    fcntl.flock(fd, fcntl.LOCK_EX)
+    if partial.exists():
+        return fd
+    os.close(fd)
+    return None
 
 
 def _open_new_file(path: Path) -> int:
@@ -93,13 +103,16 @@ def _open_new_directory(path: Path) -> int:
 
 
 def _sweep(path: Path) -> None:
-    """Removes what killed writers of ``path`` left, and puts back a bundle that was set aside in a swap."""
+    """Removes what killed writers of ``path`` left, and puts back a directory that was set aside in a swap."""
     aside = _aside(path)
     if aside.exists() and not path.exists():
         os.rename(aside, path)
     _remove(aside)
-    for leftover in path.parent.glob(f".{_escaped(path.name)}.*.partial"):
-        fd = os.open(leftover, os.O_RDONLY)
+    for leftover in path.parent.glob(f".{glob.escape(path.name)}.*.partial"):
+        try:
+            fd = os.open(leftover, os.O_RDONLY)
+        except FileNotFoundError:
+            continue
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
             _remove(leftover)
@@ -109,16 +122,12 @@ def _sweep(path: Path) -> None:
             os.close(fd)
 
 
-def _escaped(name: str) -> str:
-    return "".join(f"[{c}]" if c in "*?[" else c for c in name)
-
-
 def _aside(path: Path) -> Path:
     return path.parent / f".{path.name}.previous"
 
 
 def _move_directory(new: Path, path: Path) -> None:
-    """After an exchange ``new`` holds the old directory; the caller removes it."""
+    """After an exchange ``new`` names the old directory, which the caller removes."""
     if not path.exists():
         os.rename(new, path)
     elif not _exchange(new, path):
@@ -143,7 +152,9 @@ def _exchange(a: Path, b: Path) -> bool:
 
 
 def _remove(path: Path) -> None:
-    if path.is_dir() and not path.is_symlink():
-        shutil.rmtree(path)
-    else:
-        path.unlink(missing_ok=True)
+    # A sweep and a finished exchange may both be removing the same old directory.
+    with contextlib.suppress(FileNotFoundError):
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        else:
+            path.unlink()

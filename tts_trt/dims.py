@@ -27,6 +27,8 @@ class AudioDims:
     hop: int = 256  # samples per mel frame
     n_mels: int = 80
     reference_seconds: float = 15.0  # only this much of a reference recording is ever used
+    mel_shift: float = 0.0  # a model's mel is (log-mel - shift) / scale; officially plain log-mel
+    mel_scale: float = 1.0
 
 
 @dataclass(frozen=True)

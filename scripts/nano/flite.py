@@ -7,6 +7,7 @@ which word, and a process per sentence would cost as much as the synthesis.
 from __future__ import annotations
 
 import ctypes as c
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -63,7 +64,7 @@ class Flite:
             "utt_relation": (c.c_void_p, [c.c_void_p, c.c_char_p]),
             "relation_head": (item, [c.c_void_p]),
             "item_next": (item, [item]),
-            "path_to_item": (item, [item, c.c_char_p]),
+            "item_daughter": (item, [item]),
             "ffeature_string": (c.c_char_p, [item, c.c_char_p]),
             "ffeature_float": (c.c_float, [item, c.c_char_p]),
             "feat_set_float": (c.c_int, [c.c_void_p, c.c_char_p, c.c_float]),
@@ -94,20 +95,24 @@ class Flite:
         return Spoken(audio, segments, words)
 
     def _segments(self, utterance: int) -> tuple[list[Segment], list[str]]:
-        segments: list[Segment] = []
         words: list[str] = []
-        places: dict[float, int] = {}
-        for item in self._items(utterance, b"Word"):
-            places[item] = len(words)
-            words.append(self._lib.ffeature_string(item, b"name").decode())
-        current = -1
-        for item in self._items(utterance, b"Segment"):
+        owners: list[int] = []
+        for index, word in enumerate(self._items(self._head(utterance, b"SylStructure"))):
+            words.append(self._lib.ffeature_string(word, b"name").decode())
+            for syllable in self._items(self._lib.item_daughter(word)):
+                owners += [index] * sum(1 for _ in self._items(self._lib.item_daughter(syllable)))
+        segments: list[Segment] = []
+        owner = iter(owners)
+        for item in self._items(self._head(utterance, b"Segment")):
             phone = self._lib.ffeature_string(item, b"name").decode()
             end_s = float(self._lib.ffeature_float(item, b"end"))
-            if phone == PAUSE:
-                segments.append(Segment(phone, end_s, -1))
-                continue
-            if self._starts_word(item):
-                current += 1
-            segments.append(Segment(phone, end_s, current))
+            segments.append(Segment(phone, end_s, -1 if phone == PAUSE else next(owner)))
         return segments, words
+
+    def _head(self, utterance: int, relation: bytes) -> int | None:
+        return self._lib.relation_head(self._lib.utt_relation(utterance, relation))
+
+    def _items(self, item: int | None) -> Iterator[int]:
+        while item:
+            yield item
+            item = self._lib.item_next(item)

@@ -77,7 +77,7 @@ class ResidualQuantizer(nn.Module):
 
 
 class SemanticCodec(nn.Module):
-    """``lengths`` (B) int marks right padding: real frames come out as they do alone, padded ones are noise."""
+    """``lengths`` (B) int marks right padding: real frames come out as they do alone, the rest is noise."""
 
     def __init__(self, hidden: int, dims: CodecDims) -> None:
         super().__init__()

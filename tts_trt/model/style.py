@@ -2,7 +2,8 @@
 
 State-dict keys are those of the published checkpoint. Batch norm must run in eval mode at inference.
 
-Shapes: B batch, T 10 ms fbank frames, H half of that (20 ms), C channels, E embedding, 80 mel bins.
+Shapes: B batch, T 10 ms fbank frames, H half of that (20 ms), S segments of
+100 half-rate frames, C channels, E embedding, 80 mel bins.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ MEL_BINS = 80
 HEAD_CHANNELS = 32
 BLOCK_LAYERS = (12, 24, 16)
 BLOCK_DILATIONS = (1, 2, 2)
-SEGMENT = 100  # frames of one local context, 2 s
+SEGMENT = 100  # half-rate frames of one local context, 2 s
 
 
 class ResidualBlock2d(nn.Module):
@@ -81,6 +82,24 @@ class HalfRate(nn.Module):
         return self.nonlinear(self.linear(x))
 
 
+class Segments:
+    """The 2 s segments of a batch, shared by every layer of the network.
+
+    ``average_BHS`` turns frames into, per segment, the mean over the recording plus the mean over the segment,
+    both over real frames only; ``index_H`` is the segment of each frame.
+    """
+
+    def __init__(self, mask_B1H: Tensor) -> None:
+        frames = mask_B1H.shape[-1]
+        self.mask_B1H = mask_B1H
+        self.index_H = torch.arange(frames, device=mask_B1H.device) // SEGMENT
+        segment_S = torch.arange((frames + SEGMENT - 1) // SEGMENT, device=mask_B1H.device)
+        member_HS = (self.index_H[:, None] == segment_S).to(mask_B1H.dtype)
+        count_B1S = (mask_B1H @ member_HS).clamp(min=1.0)  # a segment of padding alone has no frame
+        count_B11 = mask_B1H.sum(-1, keepdim=True)
+        self.average_BHS = mask_B1H.transpose(1, 2) * (member_HS / count_B1S + 1.0 / count_B11)
+
+
 class ContextMask(nn.Module):
     """A dilated convolution gated by the mean of its input over the recording and over its 2 s segment."""
 
@@ -92,11 +111,11 @@ class ContextMask(nn.Module):
         self.linear1 = nn.Conv1d(in_channels, in_channels // 2, 1)
         self.linear2 = nn.Conv1d(in_channels // 2, out_channels, 1)
 
-    def forward(self, x_BCH: Tensor, mask_B1H: Tensor) -> Tensor:
-        x_BCH = x_BCH * mask_B1H
-        overall = x_BCH.sum(-1, keepdim=True) / mask_B1H.sum(-1, keepdim=True)
-        gate = F.relu(self.linear1(overall + _segment_means(x_BCH, mask_B1H)))
-        return self.linear_local(x_BCH) * torch.sigmoid(self.linear2(gate))
+    def forward(self, x_BCH: Tensor, segments: Segments) -> Tensor:
+        # The gate is the same in all frames of a segment, so it is computed once per segment.
+        context_BCS = x_BCH @ segments.average_BHS
+        gate_BCS = torch.sigmoid(self.linear2(F.relu(self.linear1(context_BCS))))
+        return self.linear_local(x_BCH * segments.mask_B1H) * gate_BCS.index_select(2, segments.index_H)
 
 
 class DenseLayer(nn.Module):
@@ -110,9 +129,9 @@ class DenseLayer(nn.Module):
         self.nonlinear2 = NormRelu(width)
         self.cam_layer = ContextMask(width, dims.growth, dilation)
 
-    def forward(self, x_BCH: Tensor, mask_B1H: Tensor) -> Tensor:
+    def forward(self, x_BCH: Tensor, segments: Segments) -> Tensor:
         y = self.nonlinear2(self.linear1(self.nonlinear1(x_BCH)))
-        return torch.cat([x_BCH, self.cam_layer(y, mask_B1H)], 1)
+        return torch.cat([x_BCH, self.cam_layer(y, segments)], 1)
 
 
 class Transit(nn.Module):
@@ -159,9 +178,10 @@ class TimeDelayNetwork(nn.Module):
     def forward(self, x_BCT: Tensor, mask_BT: Tensor) -> Tensor:
         x_BCH = self.tdnn(x_BCT * mask_BT[:, None])
         mask_B1H = mask_BT[:, None, ::2]  # a half-rate frame is real when its first frame is: ceil(T/2)
+        segments = Segments(mask_B1H)
         for stage in range(1, self.stages + 1):
             for layer in self.get_submodule(f"block{stage}").values():  # type: ignore[operator]
-                x_BCH = layer(x_BCH, mask_B1H)
+                x_BCH = layer(x_BCH, segments)
             x_BCH = self.get_submodule(f"transit{stage}")(x_BCH)
         return self.dense(_pooled_statistics(self.out_nonlinear(x_BCH), mask_B1H))
 
@@ -185,16 +205,6 @@ class StyleEncoder(nn.Module):
 
 def _conv2d(in_channels: int, kernel: int, stride: int) -> nn.Conv2d:
     return nn.Conv2d(in_channels, HEAD_CHANNELS, kernel, (stride, 1), kernel // 2, bias=False)
-
-
-def _segment_means(x_BCH: Tensor, mask_B1H: Tensor) -> Tensor:
-    """Mean over the real frames of each segment, at every frame of it; ``x`` is zero where masked."""
-    frames = x_BCH.shape[-1]
-    pad = (0, -frames % SEGMENT)
-    sums = F.pad(x_BCH, pad).unflatten(-1, (-1, SEGMENT)).sum(-1, keepdim=True)
-    counts = F.pad(mask_B1H, pad).unflatten(-1, (-1, SEGMENT)).sum(-1, keepdim=True)
-    means = sums / counts.clamp(min=1.0)
-    return means.expand(-1, -1, -1, SEGMENT).flatten(2)[..., :frames]
 
 
 def _pooled_statistics(x_BCH: Tensor, mask_B1H: Tensor) -> Tensor:

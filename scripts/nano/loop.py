@@ -1,0 +1,140 @@
+"""What every trainer of the nano voice shares: seeding, checkpoints that resume, learning-rate schedule, curves."""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+import math
+import os
+import random
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from tts_trt.dims import ModelDims, from_dict
+
+ASSETS = Path(__file__).resolve().parents[2] / "tts_trt" / "assets" / "nano"
+
+
+@dataclass(frozen=True)
+class Options:
+    """One trainer's command line."""
+
+    work: Path
+    steps: int
+    batch: int
+    lr: float
+    seed: int
+    device: str
+    threads: int
+    smoke: bool
+
+
+def options(description: str, *, steps: int, batch: int, lr: float) -> Options:
+    parser = argparse.ArgumentParser(description=description)
+    parser.add_argument("--work", type=Path, default=Path("build/nano"), help="folder of the corpus and checkpoints")
+    parser.add_argument("--steps", type=int, default=steps)
+    parser.add_argument("--batch", type=int, default=batch)
+    parser.add_argument("--lr", type=float, default=lr)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--threads", type=int, default=max(1, (os.cpu_count() or 1)))
+    parser.add_argument("--smoke", action="store_true", help="a few tiny steps: does it run at all?")
+    args = parser.parse_args()
+    if args.smoke:
+        args.steps, args.batch = min(args.steps, 6), min(args.batch, 4)
+    chosen = Options(**vars(args))
+    torch.set_num_threads(chosen.threads)
+    seed_all(chosen.seed)
+    return chosen
+
+
+def seed_all(seed: int) -> None:
+    random.seed(seed)
+    np.random.seed(seed)
+    torch.manual_seed(seed)
+
+
+def nano_dims() -> ModelDims:
+    return from_dict(ModelDims, json.loads((ASSETS / "config.json").read_text()), "config.json")
+
+
+def learning_rate(step: int, steps: int, peak: float, warmup: int = 200) -> float:
+    """Linear warm-up, then cosine to 2 % of the peak."""
+    if step < warmup:
+        return peak * (step + 1) / warmup
+    done = (step - warmup) / max(1, steps - warmup)
+    return peak * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * min(1.0, done))))
+
+
+def save_atomic(value: Any, path: Path) -> None:
+    temporary = path.with_suffix(".part")
+    torch.save(value, temporary)
+    os.replace(temporary, path)
+
+
+def train(
+    name: str,
+    model: nn.Module,
+    batches: Iterator[Any],
+    loss_of: Callable[[Any, int], dict[str, torch.Tensor]],
+    chosen: Options,
+    *,
+    evaluate: Callable[[], dict[str, float]] | None = None,
+    every: int = 250,
+    weight_decay: float = 0.01,
+    autocast: bool = False,
+) -> None:
+    """Run to ``chosen.steps``, resuming from ``<work>/<name>.pt``; ``loss_of`` returns parts, "loss" is minimised.
+
+    A line per 50 steps goes to ``<work>/<name>.csv`` and to the terminal.
+    """
+    checkpoint, curve = chosen.work / f"{name}.pt", chosen.work / f"{name}.csv"
+    optimiser = torch.optim.AdamW(
+        model.parameters(), lr=chosen.lr, betas=(0.9, 0.98), weight_decay=weight_decay
+    )
+    first = 0
+    if checkpoint.exists():
+        state = torch.load(checkpoint, map_location=chosen.device, weights_only=True)
+        model.load_state_dict(state["model"])
+        optimiser.load_state_dict(state["optimiser"])
+        first = state["step"]
+        # a resumed run must not repeat the first run's batches
+        seed_all(chosen.seed + first)
+    means: dict[str, float] = {}
+    began = time.monotonic()
+    for step in range(first, chosen.steps):
+        for group in optimiser.param_groups:
+            group["lr"] = learning_rate(step, chosen.steps, chosen.lr)
+        with torch.autocast(chosen.device.split(":")[0], dtype=torch.bfloat16, enabled=autocast):
+            parts = loss_of(next(batches), step)
+        optimiser.zero_grad(set_to_none=True)
+        parts["loss"].backward()
+        norm = nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        if torch.isfinite(norm):
+            optimiser.step()
+        for key, value in parts.items():
+            means[key] = 0.95 * means.get(key, float(value)) + 0.05 * float(value)
+        last = step + 1 == chosen.steps
+        if (step + 1) % 50 == 0 or last:
+            figures = dict(means)
+            if evaluate is not None and ((step + 1) % every == 0 or last):
+                figures |= {f"val_{k}": v for k, v in evaluate().items()}
+            log(curve, step + 1, (time.monotonic() - began) / (step + 1 - first), figures)
+        if (step + 1) % every == 0 or last:
+            save_atomic(
+                {"model": model.state_dict(), "optimiser": optimiser.state_dict(), "step": step + 1}, checkpoint
+            )
+
+
+def log(curve: Path, step: int, seconds: float, figures: dict[str, float]) -> None:
+    print(f"{step:6d} {seconds:6.3f} s/step  " + "  ".join(f"{k} {v:.4f}" for k, v in figures.items()), flush=True)
+    with curve.open("a", newline="") as file:
+        csv.writer(file).writerow([step, f"{seconds:.3f}", *(f"{k}={v:.5f}" for k, v in figures.items())])

@@ -1,0 +1,181 @@
+"""Train semantic encoder, semantic codec and style encoder of the nano voice together.
+
+A code has to tell which phone is spoken and, with the style, how the mel looks. Losses: phone per half row (before and
+after quantisation), mel reconstruction from code + style, voice and emotion from pooled features, commitment.
+    python -m scripts.nano.train_codec --work build/nano [--smoke]
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from scripts.nano.data import ACTED, VOICES, Features, Utterance, bucketed, features_of, load_corpus, pad_stack, phone_at
+from scripts.nano.loop import nano_dims, options, train
+from tts_trt.dims import ModelDims
+from tts_trt.model.codec import SemanticCodec
+from tts_trt.model.layers import lengths_to_mask
+from tts_trt.model.semantic import SemanticEncoder
+from tts_trt.model.style import StyleEncoder
+
+HALVES = 2  # phone labels and mel frames per code
+QUANTISE_FROM = 300  # steps of free features before the codebook is seeded from them
+
+
+class Teacher(nn.Module):
+    """The three modules that ship and the heads that only train them."""
+
+    def __init__(self, dims: ModelDims, phones: int) -> None:
+        super().__init__()
+        c, style = dims.semantic_encoder.hidden, dims.style.embedding
+        self.semantic = SemanticEncoder(dims.semantic_encoder)
+        self.codec = SemanticCodec(c, dims.codec)
+        self.style = StyleEncoder(dims.style)
+        self.phone_free = nn.Linear(c, HALVES * phones)
+        self.phone_coded = nn.Linear(c, HALVES * phones)
+        self.mel = nn.Sequential(nn.Linear(c + style, 256), nn.GELU(), nn.Linear(256, HALVES * dims.audio.n_mels))
+        self.voice = nn.Linear(style, len(VOICES))
+        self.pooled_voice = nn.Linear(c, len(VOICES))
+        self.pooled_emotion = nn.Linear(c, len(ACTED))
+
+
+def batch_of(chosen: list[int], utterances: list[Utterance], features: Features, names: dict[str, int]) -> dict:
+    semantic, lengths = pad_stack([features.semantic[i] for i in chosen])
+    mel, _ = pad_stack([features.mel[i] for i in chosen], axis=1)
+    fbank, fbank_lengths = pad_stack([features.style[i] for i in chosen])
+    labels = []
+    for i in chosen:
+        rows = len(features.semantic[i])
+        at = phone_at(utterances[i], rows * HALVES, 50.0)
+        labels.append(np.array([names[utterances[i].phones[k][0]] for k in at]).reshape(rows, HALVES))
+    phones, _ = pad_stack(labels)
+    return {
+        "semantic": semantic,
+        "lengths": lengths,
+        "mel": mel,
+        "fbank": fbank,
+        "fbank_lengths": fbank_lengths,
+        "phones": phones,
+        "voice": torch.tensor([utterances[i].voice for i in chosen]),
+        "emotion": torch.tensor([utterances[i].emotion for i in chosen]),
+    }
+
+
+def quantise(model: Teacher, encoded: torch.Tensor, mask: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Straight-through -> embeddings (B,T,C), codebook + commitment loss, codes."""
+    vq = model.codec.vq
+    z = vq.in_project(encoded.transpose(1, 2)).transpose(1, 2)
+    similarity = F.normalize(z, dim=-1) @ F.normalize(vq.codebook.weight, dim=-1).T
+    codes = similarity.argmax(-1)
+    row = vq.codebook(codes)
+    gap = (F.mse_loss(row, z.detach(), reduction="none") + 0.25 * F.mse_loss(z, row.detach(), reduction="none")).mean(-1)
+    passed = z + (row - z).detach()
+    embedded = vq.out_project(passed.transpose(1, 2)).transpose(1, 2)
+    return embedded, gap[mask].mean(), codes
+
+
+class Losses:
+    def __init__(self, model: Teacher, phones: int) -> None:
+        self.model, self.phones = model, phones
+        self.usage = torch.zeros(model.codec.vq.codebook.num_embeddings)
+
+    def __call__(self, batch: dict, step: int) -> dict[str, torch.Tensor]:
+        m = self.model
+        mask = lengths_to_mask(batch["lengths"], batch["semantic"].shape[1])
+        free = m.semantic(batch["semantic"], mask)
+        encoded = m.codec.encode(free, batch["lengths"])
+        if step < QUANTISE_FROM and m.training:
+            z = m.codec.vq.in_project(encoded.transpose(1, 2))
+            coded, gap = m.codec.vq.out_project(z).transpose(1, 2), z.square().mean() * 1e-3
+        else:
+            coded, gap, codes = quantise(m, encoded, mask)
+            if m.training:
+                self._revive(encoded, mask, codes, step)
+        decoded = m.codec.decode(coded, batch["lengths"])
+        style = m.style(batch["fbank"], batch["fbank_lengths"])
+        mel = m.mel(torch.cat([decoded, style[:, None].expand(-1, decoded.shape[1], -1)], dim=-1))
+        target = batch["mel"].transpose(1, 2).reshape(mel.shape)
+        difference = (mel - target)[mask]
+        pooled = (free * mask[..., None]).sum(1) / mask.sum(1, keepdim=True)
+        parts = {
+            "mel": difference.abs().mean() + 0.5 * difference.square().mean(),
+            "phone_free": self._phone_loss(m.phone_free(free), batch["phones"], mask),
+            "phone_coded": self._phone_loss(m.phone_coded(decoded), batch["phones"], mask),
+            "voice": F.cross_entropy(m.voice(style), batch["voice"]),
+            "pooled": F.cross_entropy(m.pooled_voice(pooled), batch["voice"])
+            + F.cross_entropy(m.pooled_emotion(pooled), batch["emotion"]),
+            "gap": gap,
+        }
+        parts["loss"] = (
+            parts["mel"]
+            + 0.3 * parts["phone_free"]
+            + 0.5 * parts["phone_coded"]
+            + 0.1 * (parts["voice"] + parts["pooled"])
+            + parts["gap"]
+        )
+        return parts
+
+    def _phone_loss(self, scores: torch.Tensor, labels: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+        scores = scores.unflatten(-1, (HALVES, self.phones))[mask].flatten(0, 1)
+        return F.cross_entropy(scores, labels[mask].flatten())
+
+    @torch.no_grad()
+    def _revive(self, encoded: torch.Tensor, mask: torch.Tensor, codes: torch.Tensor, step: int) -> None:
+        """Seed the codebook from data once, and move codes that nobody used to where the data is."""
+        vq = self.model.codec.vq
+        z = vq.in_project(encoded.transpose(1, 2)).transpose(1, 2)[mask]
+        if step == QUANTISE_FROM:
+            vq.codebook.weight.copy_(z[torch.randint(len(z), (len(self.usage),))])
+        counts = torch.bincount(codes[mask], minlength=len(self.usage)).float()
+        self.usage = 0.98 * self.usage + 0.02 * counts
+        if step % 50 == 0 and step > QUANTISE_FROM:
+            dead = (self.usage < 0.02).nonzero()[:, 0]
+            vq.codebook.weight[dead] = z[torch.randint(len(z), (len(dead),))]
+            self.usage[dead] = 1.0
+
+
+@torch.no_grad()
+def validate(model: Teacher, losses: Losses, batch: dict) -> dict[str, float]:
+    model.eval()
+    parts = {k: float(v) for k, v in losses(batch, QUANTISE_FROM).items() if k in ("mel", "phone_coded", "voice")}
+    mask = lengths_to_mask(batch["lengths"], batch["semantic"].shape[1])
+    free = model.semantic(batch["semantic"], mask)
+    codes, embedded = model.codec.quantize(free, batch["lengths"])
+    scores = model.phone_coded(model.codec.decode(embedded, batch["lengths"])).unflatten(-1, (HALVES, losses.phones))
+    parts["phone_accuracy"] = float((scores.argmax(-1) == batch["phones"])[mask].float().mean())
+    used = torch.bincount(codes[mask], minlength=len(losses.usage)).float()
+    share = used[used > 0] / used.sum()
+    parts["perplexity"] = float((-(share * share.log()).sum()).exp())
+    model.train()
+    return parts
+
+
+def phone_names(utterances: list[Utterance]) -> dict[str, int]:
+    return {name: i for i, name in enumerate(sorted({name for u in utterances for name, _ in u.phones}))}
+
+
+def main() -> None:
+    chosen = options(__doc__, steps=3000, batch=24, lr=1e-3)
+    dims = nano_dims()
+    utterances = load_corpus(chosen.work / "corpus", 60 if chosen.smoke else None)
+    names = phone_names(utterances)
+    features = features_of(utterances, dims)
+    held = max(2, min(100, len(utterances) // 10))
+    model = Teacher(dims, len(names)).to(chosen.device)
+    losses = Losses(model, len(names))
+    validation = batch_of(list(range(held)), utterances, features, names)
+    lengths = [len(f) for f in features.semantic[held:]]
+
+    def batches() -> Iterator[dict]:
+        for picked in bucketed(lengths, chosen.batch, chosen.seed):
+            yield batch_of([i + held for i in picked], utterances, features, names)
+
+    train("codec", model, batches(), losses, chosen, evaluate=lambda: validate(model, losses, validation))
+
+
+if __name__ == "__main__":
+    main()
