@@ -1,11 +1,11 @@
 """A bundle: one directory of engines and voice assets with a ``manifest.json`` that accounts for every byte.
 
-    with BundleWriter(Path("engines/nano-fp16")) as bundle:
-        build_into(bundle.path("gpt.plan"))
-        bundle.seal(model=..., precision="fp16", ...)      # hashes every file, writes the manifest
+with BundleWriter(Path("engines/nano-fp16")) as bundle:
+    build_into(bundle.path("gpt.plan"))
+    bundle.seal(model=..., precision="fp16", ...)      # hashes every file, writes the manifest
 
-    manifest = load_manifest(directory)
-    verify_files(directory, manifest)                      # before anything is deserialised
+manifest = load_manifest(directory)
+verify_files(directory, manifest)                      # before anything is deserialised
 """
 
 from __future__ import annotations
@@ -38,8 +38,8 @@ def sha256_file(path: Path) -> str:
 
 
 def fingerprint(inputs: Mapping[str, object]) -> str:
-    """SHA-256 over named inputs, in any order: JSON values by value, bytes and Paths by content. TypeError for
-    anything else. Builds whose inputs have one fingerprint make the same artefact."""
+    """SHA-256 over named inputs, in any order: JSON values by value, bytes and Paths by content. TypeError
+    for anything else. Builds whose inputs have one fingerprint make the same artefact."""
 
     def encode(value: object) -> object:
         if isinstance(value, Path):
@@ -53,9 +53,9 @@ def fingerprint(inputs: Mapping[str, object]) -> str:
 
 
 class BundleWriter:
-    """Collects files beside ``target`` and swaps them in, sealed, when the block ends. Until then, and after any
-    exception or kill, a bundle already at ``target`` is untouched. BundleError when the disk is full, when
-    ``target`` is something else than a bundle, or when the block ends without ``seal``."""
+    """Collects files beside ``target`` and swaps them in, sealed, when the block ends. Until then, and after
+    any exception or kill, a bundle already at ``target`` is untouched. BundleError when the disk is full,
+    when ``target`` is something else than a bundle, or when the block ends without ``seal``."""
 
     def __init__(self, target: Path) -> None:
         self.target = target
@@ -84,14 +84,15 @@ class BundleWriter:
         shutil.copyfile(source, self.path(relative))
 
     def seal(self, **fields: Any) -> Manifest:
-        """``fields`` of the manifest: all but ``files``, which is taken from the disk, and ``created``, now."""
+        """``fields`` of the manifest: all but ``files``, which is taken from the disk, and ``created``,
+        now."""
         files = {
             name: FileEntry(sha256=sha256_file(path), bytes=path.stat().st_size)
             for name, path in _walk(self._folder).items()
             if name != MANIFEST
         }
         try:
-            manifest = Manifest(**{"created": datetime.now(UTC), "files": files} | fields)
+            manifest = Manifest.model_validate({"created": datetime.now(UTC), "files": files} | fields)
         except ValidationError as error:
             raise BundleError(f"the manifest does not fit its schema: {_first_problem(error)}") from error
         write_atomic(self._folder / MANIFEST, [manifest.model_dump_json(indent=2).encode(), b"\n"])
@@ -111,7 +112,9 @@ class BundleWriter:
         if unsealed and error:
             raise error
         if isinstance(error, OSError) and (kind is None or error.errno in DISK_ERRORS):
-            raise BundleError(f"cannot write {self.target}: {error.strerror}", hint="free some space") from error
+            raise BundleError(
+                f"cannot write {self.target}: {error.strerror}", hint="free some space"
+            ) from error
 
 
 def load_manifest(directory: Path) -> Manifest:
@@ -190,7 +193,9 @@ def _cryptography() -> tuple[Any, Any, type[Exception]]:
         from cryptography.hazmat.primitives import serialization
         from cryptography.hazmat.primitives.asymmetric import ed25519
     except ImportError as error:
-        raise BundleError("signatures need the package cryptography", hint="pip install cryptography") from error
+        raise BundleError(
+            "signatures need the package cryptography", hint="pip install cryptography"
+        ) from error
     return serialization, ed25519, InvalidSignature
 
 

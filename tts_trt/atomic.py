@@ -1,8 +1,8 @@
 """Files and directories that appear whole or not at all, whatever ends the process.
 
-A file or directory is made under a hidden sibling name, flushed to disk and moved into place in one step. While
-it is being made its descriptor is held with flock, which the kernel drops however the process ends; so leftovers
-of a killed process are told from a neighbour's work in progress, and the next write removes them.
+A file or directory is made under a hidden sibling name, flushed to disk and moved into place in one step.
+While it is being made its descriptor is held with flock, which the kernel drops however the process ends; so
+leftovers of a killed process are told from a neighbour's work in progress, and the next write removes them.
 POSIX only.
 """
 
@@ -29,8 +29,8 @@ _AT_FDCWD, _RENAME_EXCHANGE = -100, 2
 
 
 def write_atomic(path: Path, chunks: Iterable[Chunk]) -> int:
-    """Replaces ``path`` with the concatenated chunks; returns the bytes written. On any exception (OSError of a
-    full disk included) the old file stays and nothing else is left."""
+    """Replaces ``path`` with the concatenated chunks; returns the bytes written. On any exception (OSError of
+    a full disk included) the old file stays and nothing else is left."""
     with _partial(path, _open_new_file) as (partial, fd):
         written = 0
         for chunk in chunks:
@@ -103,7 +103,8 @@ def _open_new_directory(path: Path) -> int:
 
 
 def _sweep(path: Path) -> None:
-    """Removes what killed writers of ``path`` left, and puts back a directory that was set aside in a swap."""
+    """Removes what killed writers of ``path`` left, and puts back a directory that was set aside in a
+    swap."""
     aside = _aside(path)
     if aside.exists() and not path.exists():
         os.rename(aside, path)

@@ -1,11 +1,12 @@
-"""What ``manifest.json`` says about a bundle: where it comes from, where it runs, every file with its hash."""
+"""What ``manifest.json`` says about a bundle: where it comes from, where it runs, every file with its
+hash."""
 
 from __future__ import annotations
 
 import json
 from datetime import UTC, datetime
 from pathlib import PurePosixPath
-from typing import Annotated, Literal, Self
+from typing import Annotated, Final, Literal, Self
 
 from pydantic import (
     AfterValidator,
@@ -20,13 +21,14 @@ from pydantic import (
 
 from tts_trt.errors import BundleError
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION: Final = 1
 MANIFEST = "manifest.json"
 SIGNATURE = "manifest.sig"
 
 
 def bundle_path(text: str) -> str:
-    """``text`` itself if it is a plain relative POSIX path that stays inside a bundle; ValueError otherwise."""
+    """``text`` itself if it is a plain relative POSIX path that stays inside a bundle; ValueError
+    otherwise."""
     parts = PurePosixPath(text).parts
     plain = text == "/".join(parts) and not {".", ".."} & set(parts) and not set(text) & set("\\\0:")
     if not parts or text.startswith("/") or not plain or text in (MANIFEST, SIGNATURE):
@@ -100,7 +102,7 @@ class Assets(_Record):
 
 
 class Manifest(_Record):
-    schema_version: Literal[1] = SCHEMA_VERSION
+    schema_version: Literal[1] = 1
     created: Annotated[AwareDatetime, AfterValidator(_utc)]
     tts_trt: Name  # version of this package
     model: ModelRef
@@ -131,4 +133,6 @@ class Manifest(_Record):
         for graph in self.graphs:
             if graph.name == name:
                 return graph
-        raise BundleError(f"the bundle has no graph {name!r}; it has {', '.join(g.name for g in self.graphs)}")
+        raise BundleError(
+            f"the bundle has no graph {name!r}; it has {', '.join(g.name for g in self.graphs)}"
+        )

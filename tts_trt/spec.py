@@ -283,8 +283,8 @@ def _sampler(dims: ModelDims, limits: Limits) -> GraphSpec:
         ],
         [
             _tensor("code", "int64", "B", "next code"),
-            _tensor("embedding", "float", "B,1,d", "its embedding, position included", d=d),
-            _tensor("pos", "int64", "B", "cache slot to write it to"),
+            _tensor("next_embedding", "float", "B,1,d", "its embedding, position included", d=d),
+            _tensor("next_pos", "int64", "B", "cache slot to write it to"),
             _tensor("seen_out", "bool", "B,v", "state", v=v),
             _tensor("step_out", "int64", "B", "state"),
             _tensor("done_out", "bool", "B", "state"),

@@ -6,6 +6,8 @@ N utterances; T rows of one code each; frames: two mel frames a row.
 from __future__ import annotations
 
 import json
+import os
+import pickle
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -80,6 +82,18 @@ class Features:
     semantic: list[np.ndarray]  # (T, 80*stride) float16
     mel: list[np.ndarray]  # (n_mels, 2T) float16
     style: list[np.ndarray]  # (F, 80) float16
+
+
+def cached_features(work: Path, utterances: Sequence[Utterance], dims: ModelDims) -> Features:
+    """``features_of`` kept in ``work``; made anew when the corpus has another size."""
+    path = work / f"features-{len(utterances)}.pkl"
+    if path.exists():
+        return Features(**pickle.loads(path.read_bytes()))
+    made = features_of(utterances, dims)
+    temporary = path.with_suffix(".part")
+    temporary.write_bytes(pickle.dumps(vars(made), protocol=5))
+    os.replace(temporary, path)
+    return made
 
 
 def features_of(utterances: Sequence[Utterance], dims: ModelDims) -> Features:

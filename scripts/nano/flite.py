@@ -1,7 +1,7 @@
 """Flite in this process: text in, 16 kHz samples and the spoken segments with their words out.
 
-The shared libraries are used through ctypes because the program prints phones or words, never which phone belongs to
-which word, and a process per sentence would cost as much as the synthesis.
+The shared libraries are used through ctypes because the program prints phones or words, never which phone
+belongs to which word, and a process per sentence would cost as much as the synthesis.
 """
 
 from __future__ import annotations
@@ -22,8 +22,13 @@ class _Voice(c.Structure):
 
 
 class _Wave(c.Structure):
-    _fields_ = [("type", c.c_char_p), ("sample_rate", c.c_int), ("num_samples", c.c_int),
-                ("num_channels", c.c_int), ("samples", c.POINTER(c.c_short))]
+    _fields_ = [
+        ("type", c.c_char_p),
+        ("sample_rate", c.c_int),
+        ("num_samples", c.c_int),
+        ("num_channels", c.c_int),
+        ("samples", c.POINTER(c.c_short)),
+    ]
 
 
 @dataclass(frozen=True)
@@ -80,7 +85,7 @@ class Flite:
         return register(None)
 
     def speak(self, text: str, voice: str, **features: float) -> Spoken:
-        """One sentence as one utterance; ``features`` (duration_stretch, f0_shift, ...) hold for this call only."""
+        """One sentence as one utterance; ``features`` (duration_stretch, f0_shift) hold for this call."""
         pointer = self._voices[voice]
         keys = [self._names.setdefault(name, name.encode()) for name in features]
         for key, value in zip(keys, features.values(), strict=True):

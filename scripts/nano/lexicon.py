@@ -18,8 +18,8 @@ from scripts.nano.sentences import training, vocabulary
 from tts_trt.frontend.tokenizer import BOUNDARY, LETTER, MARKS
 
 ASSETS = Path(__file__).resolve().parents[2] / "tts_trt" / "assets" / "nano"
-PHONES = """aa ae ah ao aw ax ay b ch d dh eh er ey f g hh ih iy jh k l m n ng ow oy p r s sh t th uh uw v w y z
-zh""".split()
+PHONES = """aa ae ah ao aw ax ay b ch d dh eh er ey f g hh ih iy jh k l m n ng ow oy p r s sh t th uh uw v w y
+z zh""".split()
 SENTENCES = 6_000
 # Only alone or at an end are these strong; a sentence-medial majority is what running speech needs.
 CARRIER = "we say {} again."

@@ -121,7 +121,8 @@ def train(
         if torch.isfinite(norm):
             optimiser.step()
         for key, value in parts.items():
-            means[key] = 0.95 * means.get(key, float(value)) + 0.05 * float(value)
+            now = value.detach().item()
+            means[key] = 0.95 * means.get(key, now) + 0.05 * now
         last = step + 1 == chosen.steps
         if (step + 1) % 50 == 0 or last:
             figures = dict(means)

@@ -14,7 +14,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from scripts.nano.data import ACTED, VOICES, Features, Utterance, bucketed, features_of, load_corpus, pad_stack, phone_at
+from scripts.nano.data import ACTED, VOICES, Features, Utterance, bucketed, cached_features, load_corpus, pad_stack, phone_at
 from scripts.nano.loop import nano_dims, options, train
 from tts_trt.dims import ModelDims
 from tts_trt.model.codec import SemanticCodec
@@ -163,7 +163,7 @@ def main() -> None:
     dims = nano_dims()
     utterances = load_corpus(chosen.work / "corpus", 60 if chosen.smoke else None)
     names = phone_names(utterances)
-    features = features_of(utterances, dims)
+    features = cached_features(chosen.work, utterances, dims)
     held = max(2, min(100, len(utterances) // 10))
     model = Teacher(dims, len(names)).to(chosen.device)
     losses = Losses(model, len(names))

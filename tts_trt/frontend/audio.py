@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import io
 import os
-import secrets
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,7 @@ import soundfile
 import soxr
 from numpy.typing import NDArray
 
+from tts_trt.atomic import write_atomic
 from tts_trt.errors import ReferenceAudioError, SynthesisError, TtsTrtError, UsageError
 
 FloatArray = NDArray[np.float32]
@@ -44,8 +44,9 @@ def load_reference(
     """
     keep_seconds = max_seconds + RESAMPLER_TAIL_SECONDS
     if isinstance(source, np.ndarray):
-        rate, name = source_rate or sample_rate, "the array"
-        _check_format(name, rate, len(source) / rate)
+        rate, name = sample_rate if source_rate is None else source_rate, "the array"
+        _check_array(source)
+        _check_format(name, rate, len(source))
         samples = _float_samples(source[: int(keep_seconds * rate)])
     else:
         name = "the audio data" if isinstance(source, bytes) else str(source)
@@ -68,39 +69,41 @@ def to_pcm16(wave_S: FloatArray) -> NDArray[np.int16]:
     return np.rint(scaled).astype(np.int16)
 
 
+def wav_bytes(wave_S: FloatArray, sample_rate: int) -> bytes:
+    """A mono 16-bit PCM WAV file in memory. SynthesisError as ``to_pcm16``."""
+    file = io.BytesIO()
+    soundfile.write(file, to_pcm16(wave_S), sample_rate, format="WAV", subtype="PCM_16")
+    return file.getvalue()
+
+
 def write_wav(path: str | Path, wave_S: FloatArray, sample_rate: int) -> None:
     """Write a mono 16-bit PCM WAV; the file appears whole or not at all.
 
-    SynthesisError for samples that are not finite, UsageError for a folder that does not exist, TtsTrtError
-    when the disk refuses.
+    SynthesisError as ``to_pcm16``, UsageError for a folder that does not exist, TtsTrtError when the disk
+    refuses.
     """
     path = Path(path)
-    pcm = to_pcm16(wave_S)
+    content = wav_bytes(wave_S, sample_rate)
     if not path.parent.is_dir():
         raise UsageError(
             f"{path.parent} is not a folder; cannot write {path.name} there",
             hint=f"mkdir -p '{path.parent}'",
         )
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
     try:
-        with temporary.open("xb") as file:
-            soundfile.write(file, pcm, sample_rate, format="WAV", subtype="PCM_16")
-        os.replace(temporary, path)
-    except (OSError, soundfile.SoundFileError) as error:
+        write_atomic(path, [content])
+    except OSError as error:
         raise TtsTrtError(
-            f"cannot write {path}: {error}", hint="check the disk space and permissions"
+            f"cannot write {path}: {error.strerror}", hint="check the disk space and permissions"
         ) from error
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def _read_file(source: str | Path | bytes, name: str, seconds: float) -> tuple[FloatArray, int]:
     """Decode the first ``seconds``: samples (S, channels) float32 and their rate."""
     if not isinstance(source, bytes):
-        _check_path(Path(source))
+        _check_path(source)
     try:
         with soundfile.SoundFile(io.BytesIO(source) if isinstance(source, bytes) else str(source)) as file:
-            _check_format(name, file.samplerate, file.frames / file.samplerate)
+            _check_format(name, file.samplerate, file.frames)
             return file.read(int(seconds * file.samplerate), dtype="float32", always_2d=True), file.samplerate
     except soundfile.SoundFileError as error:
         raise ReferenceAudioError(
@@ -108,24 +111,29 @@ def _read_file(source: str | Path | bytes, name: str, seconds: float) -> tuple[F
         ) from error
 
 
-def _check_path(path: Path) -> None:
-    if not path.exists():
+def _check_path(path: str | Path) -> None:
+    # os.path, unlike pathlib, answers False for a name that is too long or in a folder that may not be read.
+    if not os.path.exists(path):
         raise ReferenceAudioError(f"{path} does not exist", hint="check the path of the recording")
-    if not path.is_file():
-        what = "a folder" if path.is_dir() else "not a regular file"
+    if not os.path.isfile(path):
+        what = "a folder" if os.path.isdir(path) else "not a regular file"
         raise ReferenceAudioError(f"{path} is {what}, expected an audio file", hint="name one recording")
+    if Path(path).suffix.lower() == ".raw":
+        raise ReferenceAudioError(
+            f"{path} is headerless: its rate and format are unknown", hint="convert it to WAV or FLAC"
+        )
 
 
-def _check_format(name: str, rate: int, seconds: float) -> None:
+def _check_format(name: str, rate: int, frames: int) -> None:
     """What can be refused before anything is decoded."""
     if not LOWEST_RATE <= rate <= HIGHEST_RATE:
         raise ReferenceAudioError(
             f"{name} is sampled at {rate} Hz, expected {LOWEST_RATE} to {HIGHEST_RATE} Hz",
             hint="resample the recording to 22050 Hz or 48000 Hz",
         )
-    if seconds > LONGEST_SECONDS:
+    if frames > LONGEST_SECONDS * rate:
         raise ReferenceAudioError(
-            f"{name} is {seconds / 60:.0f} minutes long, expected at most {LONGEST_SECONDS / 60:.0f}",
+            f"{name} is {frames / rate / 60:.0f} minutes long, expected at most {LONGEST_SECONDS / 60:.0f}",
             hint="cut 5 to 15 s of clear speech of one speaker",
         )
 
@@ -155,12 +163,17 @@ def _check_samples(name: str, wave_S: NDArray[Any], rate: int) -> None:
         )
 
 
-def _float_samples(samples: NDArray[Any]) -> NDArray[Any]:
+def _check_array(samples: NDArray[Any]) -> None:
     if samples.ndim not in (1, 2) or samples.dtype.kind not in "fi":
         raise ReferenceAudioError(
             f"the array is {samples.dtype} of shape {samples.shape}, expected (S) or (S, channels) of floats "
-            "or signed integers"
+            "or signed integers",
+            hint="decode the recording first, or pass its path or bytes",
         )
+
+
+def _float_samples(samples: NDArray[Any]) -> NDArray[Any]:
+    """Integers scaled to [-1, 1), floats as they are."""
     if samples.dtype.kind == "i":
         return samples.astype(np.float32) / -float(np.iinfo(samples.dtype).min)
     return samples

@@ -66,7 +66,8 @@ def hann_sinc_resample(wave_S: Wave, source_rate: int, target_rate: int) -> Floa
 def log_mel(wave_S: Wave, dims: AudioDims) -> FloatArray:
     """Log magnitude mel spectrogram of the acoustic model, (S) -> (n_mels, T); T = S // hop.
 
-    Reflect-padded so that frame t is centred on samples t*hop .. (t+1)*hop, periodic Hann window, Slaney mel.
+    Reflect-padded so that frame t is centred on samples t*hop .. (t+1)*hop, periodic Hann window, Slaney mel;
+    shifted and scaled as the model's dims say (not at all officially).
     """
     pad = (dims.n_fft - dims.hop) // 2
     if len(wave_S) < max(dims.hop, 2):
@@ -79,7 +80,8 @@ def log_mel(wave_S: Wave, dims: AudioDims) -> FloatArray:
     spectrum_TK = np.fft.rfft(_frames(padded, dims.n_fft, dims.hop) * window)
     magnitude_TK = np.sqrt(spectrum_TK.real**2 + spectrum_TK.imag**2 + MAGNITUDE_FLOOR)
     mel_TM = magnitude_TK @ slaney_filters(dims.sample_rate, dims.n_fft, dims.n_mels).T
-    return np.log(np.maximum(mel_TM, MEL_FLOOR)).T.astype(np.float32)
+    logarithm_MT = np.log(np.maximum(mel_TM, MEL_FLOOR)).T
+    return ((logarithm_MT - dims.mel_shift) / dims.mel_scale).astype(np.float32)
 
 
 def kaldi_fbank(wave_S: Wave) -> FloatArray:

@@ -1,7 +1,7 @@
-"""Text to symbol ids for the phone-driven voices: phones, word boundaries, pauses, and letters for unknown words.
+"""Text to symbol ids for phone-driven voices: phones, word boundaries, pauses, letters for unknown words.
 
-A sentence is ``word (boundary word)*``: between two words stands either ``_`` or the punctuation mark written there,
-and the last symbol is always one of ``. ? !`` or ``,``. ``the cat, now`` gives ``dh ax _ k ae t , n aw .``
+A sentence is ``word (boundary word)*``: between two words stands either ``_`` or the punctuation mark written
+there, and the last symbol is always one of ``. ? ! ,``. ``the cat, now`` gives ``dh ax _ k ae t , n aw .``
 """
 
 from __future__ import annotations
@@ -50,7 +50,9 @@ class PhoneTokenizer:
     ) -> None:
         """Raise BundleError when ids are not start, stop, 2, 3, ... or the lexicon uses an unknown phone."""
         if sorted(symbols.values()) != list(range(len(symbols))) or len(symbols) > MAX_SYMBOLS:
-            raise BundleError(f"symbol ids must be 0..n-1 with n <= {MAX_SYMBOLS}, found {len(symbols)} symbols")
+            raise BundleError(
+                f"symbol ids must be 0..n-1 with n <= {MAX_SYMBOLS}, found {len(symbols)} symbols"
+            )
         unknown = {phone for phones in lexicon.values() for phone in phones} - set(symbols)
         if unknown:
             raise BundleError(f"the lexicon uses phones without an id: {', '.join(sorted(unknown))}")
@@ -62,7 +64,9 @@ class PhoneTokenizer:
     @classmethod
     def from_dir(cls, path: Path | str) -> PhoneTokenizer:
         """Read the three JSON files of a voice; raise BundleError when one is missing or not JSON."""
-        tables = [_read_table(Path(path) / name) for name in ("tokenizer.json", "lexicon.json", "durations.json")]
+        tables = [
+            _read_table(Path(path) / name) for name in ("tokenizer.json", "lexicon.json", "durations.json")
+        ]
         return cls(tables[0], tables[1], tables[2])
 
     def __len__(self) -> int:
@@ -73,15 +77,20 @@ class PhoneTokenizer:
 
         Raises TextError when nothing speakable is in the text.
         """
-        symbols = [symbol for word in self.words(text, letters) for symbol in (*word.symbols, word.mark)]
-        return np.array([self.ids[symbol] for symbol in symbols], dtype=np.int64)
+        return self.ids_of(self.words(text, letters))
+
+    def ids_of(self, words: Sequence[Word]) -> np.ndarray:
+        """Ids (T,) int64 of words and their marks."""
+        return np.array(
+            [self.ids[symbol] for word in words for symbol in (*word.symbols, word.mark)], dtype=np.int64
+        )
 
     def decode(self, ids: Sequence[int] | np.ndarray) -> list[str]:
         """Symbols of ids (T,)."""
         return [self.symbols[int(i)] for i in ids]
 
     def natural_seconds(self, text: str, rate: float = 1.0) -> float:
-        """Length in seconds of normalised text at ``rate`` (1.25 is a quarter faster): the sum of mean durations."""
+        """Length in seconds of normalised text at ``rate`` (1.25 is a quarter faster): a sum of means."""
         symbols = self.decode(self.encode(text))
         return (self.durations[LEAD] + sum(self.durations[symbol] for symbol in symbols)) / rate
 
@@ -101,7 +110,7 @@ class PhoneTokenizer:
         return words
 
     def pronounce(self, word: str) -> tuple[str, ...] | None:
-        """Phones of a lower-case word from the lexicon or a known stem with 's, s, ed or ing; None if unknown."""
+        """Phones of a lower-case word from the lexicon or a known stem with 's, s, ed, ing; else None."""
         if word in self.lexicon:
             return self.lexicon[word]
         for ending, stems in _stems(word):
@@ -119,7 +128,9 @@ def _read_table(path: Path) -> dict:
     try:
         table = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
-        raise BundleError(f"{path.name} is missing in {path.parent}", hint="export the voice again") from error
+        raise BundleError(
+            f"{path.name} is missing in {path.parent}", hint="export the voice again"
+        ) from error
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise BundleError(f"{path} is not JSON: {error}", hint="export the voice again") from error
     if not isinstance(table, dict):
@@ -142,7 +153,7 @@ def _words_and_marks(text: str) -> Iterator[tuple[str, str]]:
 
 
 def _stems(word: str) -> Iterator[tuple[str, tuple[str, ...]]]:
-    """Endings a word may have, each with the spellings its stem could take: ``stopped`` ed: stopp, stoppe, stop."""
+    """Endings of a word, each with the spellings its stem could take: ``stopped`` ed: stopp, stoppe, stop."""
     for suffix, ending in (("'s", "s"), ("s'", "s"), ("es", "s"), ("s", "s"), ("ed", "ed"), ("ing", "ing")):
         stem = word.removesuffix(suffix)
         if stem == word or len(stem) < 2:

@@ -76,7 +76,7 @@ class Sampler(nn.Module):
         step: torch.Tensor,
         done: torch.Tensor,
     ) -> tuple[torch.Tensor, ...]:
-        """See ``spec.py``; -> code, embedding, pos, seen_out, step_out, done_out."""
+        """See ``spec.py``; -> code, next_embedding, next_pos, seen_out, step_out, done_out."""
         column = torch.arange(logits.shape[1], device=logits.device)
         is_stop = column == self.stop
         # the start code is never spoken: no training target holds it

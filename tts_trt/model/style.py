@@ -85,19 +85,21 @@ class HalfRate(nn.Module):
 class Segments:
     """The 2 s segments of a batch, shared by every layer of the network.
 
-    ``average_BHS`` turns frames into, per segment, the mean over the recording plus the mean over the segment,
-    both over real frames only; ``index_H`` is the segment of each frame.
+    ``average_BHS`` turns frames into, per segment, the mean over the recording plus the mean over the
+    segment, both over real frames only; ``index_H`` is the segment of each frame.
     """
 
-    def __init__(self, mask_B1H: Tensor) -> None:
-        frames = mask_B1H.shape[-1]
-        self.mask_B1H = mask_B1H
-        self.index_H = torch.arange(frames, device=mask_B1H.device) // SEGMENT
-        segment_S = torch.arange((frames + SEGMENT - 1) // SEGMENT, device=mask_B1H.device)
-        member_HS = (self.index_H[:, None] == segment_S).to(mask_B1H.dtype)
-        count_B1S = (mask_B1H @ member_HS).clamp(min=1.0)  # a segment of padding alone has no frame
-        count_B11 = mask_B1H.sum(-1, keepdim=True)
-        self.average_BHS = mask_B1H.transpose(1, 2) * (member_HS / count_B1S + 1.0 / count_B11)
+    def __init__(self, lengths_B: Tensor, like_BCH: Tensor) -> None:
+        frames, device, dtype = like_BCH.shape[-1], like_BCH.device, like_BCH.dtype
+        mask_BH = lengths_to_mask(lengths_B, frames).to(dtype)
+        self.mask_B1H = mask_BH[:, None]
+        self.index_H = torch.arange(frames, device=device) // SEGMENT
+        # One spare, empty segment: an axis that may be 1 long would tie a traced graph to one length.
+        start_S = torch.arange(0, frames + SEGMENT, SEGMENT, device=device)
+        member_HS = (self.index_H[:, None] == start_S // SEGMENT).to(dtype)
+        count_BS = (mask_BH @ member_HS).clamp(min=1.0)  # a segment may hold padding alone, or nothing
+        weight_BHS = member_HS / count_BS[:, None] + 1.0 / lengths_B[:, None, None].to(dtype)
+        self.average_BHS = mask_BH[:, :, None] * weight_BHS
 
 
 class ContextMask(nn.Module):
@@ -175,15 +177,14 @@ class TimeDelayNetwork(nn.Module):
         self.out_nonlinear = NormRelu(channels)
         self.dense = Embedding(2 * channels, dims.embedding)
 
-    def forward(self, x_BCT: Tensor, mask_BT: Tensor) -> Tensor:
+    def forward(self, x_BCT: Tensor, mask_BT: Tensor, lengths_B: Tensor) -> Tensor:
         x_BCH = self.tdnn(x_BCT * mask_BT[:, None])
-        mask_B1H = mask_BT[:, None, ::2]  # a half-rate frame is real when its first frame is: ceil(T/2)
-        segments = Segments(mask_B1H)
+        segments = Segments((lengths_B + 1) // 2, x_BCH)
         for stage in range(1, self.stages + 1):
             for layer in self.get_submodule(f"block{stage}").values():  # type: ignore[operator]
                 x_BCH = layer(x_BCH, segments)
             x_BCH = self.get_submodule(f"transit{stage}")(x_BCH)
-        return self.dense(_pooled_statistics(self.out_nonlinear(x_BCH), mask_B1H))
+        return self.dense(_pooled_statistics(self.out_nonlinear(x_BCH), segments.mask_B1H))
 
 
 class StyleEncoder(nn.Module):
@@ -196,11 +197,11 @@ class StyleEncoder(nn.Module):
 
     def forward(self, fbank_BT8: Tensor, lengths: Tensor | None = None) -> Tensor:
         """fbank (B,T,80) float, lengths (B) int frames (None: all T) -> style (B,E)."""
+        batch, frames, _ = fbank_BT8.shape
         if lengths is None:
-            mask_BT = torch.ones_like(fbank_BT8[..., 0])
-        else:
-            mask_BT = lengths_to_mask(lengths, fbank_BT8.shape[1]).to(fbank_BT8.dtype)
-        return self.xvector(self.head(fbank_BT8.transpose(1, 2), mask_BT), mask_BT)
+            lengths = torch.full((batch,), frames, device=fbank_BT8.device)
+        mask_BT = lengths_to_mask(lengths, frames).to(fbank_BT8.dtype)
+        return self.xvector(self.head(fbank_BT8.transpose(1, 2), mask_BT), mask_BT, lengths)
 
 
 def _conv2d(in_channels: int, kernel: int, stride: int) -> nn.Conv2d:

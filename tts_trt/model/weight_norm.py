@@ -16,7 +16,9 @@ from tts_trt.model.layers import WeightNormConv1d
 class WeightNormConvTranspose1d(nn.Module):
     """Transposed 1-D convolution; keys ``weight_g`` (in,1,1), ``weight_v`` (in,out,K), ``bias`` (out)."""
 
-    def __init__(self, in_channels: int, out_channels: int, kernel: int, *, stride: int, padding: int) -> None:
+    def __init__(
+        self, in_channels: int, out_channels: int, kernel: int, *, stride: int, padding: int
+    ) -> None:
         super().__init__()
         self.stride, self.padding = stride, padding
         plain = nn.ConvTranspose1d(in_channels, out_channels, kernel)

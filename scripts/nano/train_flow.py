@@ -1,0 +1,175 @@
+"""Train the mel stage of the nano voice by flow matching: length regulator, latent projection and DiT estimator.
+
+Each item is a reference mel of the same voice (the prompt) and a target; the loss counts target frames only. Before the
+code model exists the latents are left out (phase "codes"); afterwards they are added (phase "latents").
+    python -m scripts.nano.train_flow --work build/nano [--smoke]
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from torch.nn import functional as F
+
+from scripts.nano.data import Features, Utterance, bucketed, pad_stack
+from scripts.nano.encoded import Encoded, load_teacher
+from scripts.nano.loop import nano_dims, options, train
+from scripts.nano.train_gpt import Batches, sequence, setup, states
+from tts_trt.dims import ModelDims
+from tts_trt.frontend.timing import nearest_index
+from tts_trt.model.code_model import CodeModel
+from tts_trt.model.codec import SemanticCodec
+from tts_trt.model.family import MelStage
+from tts_trt.model.layers import lengths_to_mask
+
+MAX_PROMPT, MAX_TARGET = 60, 200  # mel frames while training
+DROP = 0.15  # share of rows trained without prompt, style and condition, for guidance
+
+
+@dataclass
+class Item:
+    target: torch.Tensor  # (B,n_mels,T) prompt, then target
+    lengths: torch.Tensor
+    prompt_lengths: torch.Tensor
+    condition_codes: torch.Tensor  # (B,M)
+    latents: torch.Tensor | None  # (B,M,D)
+    prompt_codes: torch.Tensor
+    source: torch.Tensor  # (B,Tt) code of each target frame
+    prompt_source: torch.Tensor
+    style: torch.Tensor
+
+
+class Items:
+    def __init__(self, utterances: list[Utterance], features: Features, encoded: Encoded, gpt: CodeModel | None) -> None:
+        self.features, self.encoded, self.gpt = features, encoded, gpt
+        self.batches = Batches(utterances, encoded, 3)
+        self.rng = np.random.default_rng(4)
+
+    def make(self, picked: list[int]) -> Item:
+        latents = self._latents(picked)
+        prompts = [self.batches.speaker_of(i) for i in picked]
+        targets, codes, kept_latents, prompt_mels, prompt_codes = [], [], [], [], []
+        for b, (i, p) in enumerate(zip(picked, prompts, strict=True)):
+            rows = min(len(self.encoded.codes[i]), MAX_TARGET // 2)
+            first = int(self.rng.integers(0, len(self.encoded.codes[i]) - rows + 1))
+            codes.append(self.encoded.codes[i][first : first + rows].astype(np.int64))
+            targets.append(self.features.mel[i][:, 2 * first : 2 * (first + rows)])
+            if latents is not None:
+                kept_latents.append(latents[b, first : first + rows].numpy())
+            most = min(len(self.encoded.codes[p]), MAX_PROMPT // 2)
+            size = int(self.rng.integers(most // 2, most + 1))
+            at = int(self.rng.integers(0, len(self.encoded.codes[p]) - size + 1))
+            prompt_codes.append(self.encoded.codes[p][at : at + size].astype(np.int64))
+            prompt_mels.append(self.features.mel[p][:, 2 * at : 2 * (at + size)])
+        joined = [np.concatenate(pair, axis=1) for pair in zip(prompt_mels, targets, strict=True)]
+        target, lengths = pad_stack(joined, axis=1)
+        return Item(
+            target, lengths, torch.tensor([m.shape[1] for m in prompt_mels]), pad_stack(codes)[0],
+            pad_stack(kept_latents)[0] if kept_latents else None, pad_stack(prompt_codes)[0],
+            self._sources(codes), self._sources(prompt_codes),
+            torch.from_numpy(self.encoded.style[prompts]),
+        )  # fmt: skip
+
+    def _sources(self, codes: list[np.ndarray]) -> torch.Tensor:
+        return pad_stack([nearest_index(len(c), 2 * len(c)) for c in codes])[0]
+
+    @torch.inference_mode()
+    def _latents(self, picked: list[int]) -> torch.Tensor | None:
+        if self.gpt is None:
+            return None
+        batch = self.batches.make(picked)
+        rows, first = sequence(self.gpt, batch)
+        hidden, _ = states(self.gpt, rows)
+        at = (first - 1)[:, None] + torch.arange(batch.codes.shape[1])
+        return hidden.gather(1, at[..., None].expand(-1, -1, hidden.shape[-1])).float()
+
+    def endless(self, lengths: list[int], offset: int, size: int, seed: int) -> Iterator[Item]:
+        for picked in bucketed(lengths, size, seed):
+            yield self.make([offset + i for i in picked])
+
+
+class Losses:
+    def __init__(self, model: MelStage, codec: SemanticCodec) -> None:
+        self.model, self.codec = model, codec
+
+    def condition(self, item: Item) -> torch.Tensor:
+        """-> (B,T,C): prompt frames' condition, then the target's, row by row."""
+        with torch.no_grad():
+            target, prompt = self.codec.embed(item.condition_codes), self.codec.embed(item.prompt_codes)
+        if item.latents is not None:
+            target = target + self.model.gpt_layer(item.latents)
+        regulate = self.model.length_regulator
+        spoken = regulate(target, item.source, item.lengths - item.prompt_lengths)
+        before = regulate(prompt, item.prompt_source, item.prompt_lengths)
+        frame = torch.arange(item.target.shape[2])[None]
+        in_prompt = frame < item.prompt_lengths[:, None]
+        index = torch.where(in_prompt, frame, before.shape[1] + frame - item.prompt_lengths[:, None])
+        both = torch.cat([before, spoken], dim=1)
+        index = index.clamp(max=both.shape[1] - 1)
+        return both.gather(1, index[..., None].expand(-1, -1, both.shape[2]))
+
+    def __call__(self, item: Item, step: int) -> dict[str, torch.Tensor]:
+        size = item.target.shape[2]
+        real = lengths_to_mask(item.lengths, size)
+        prompt_mask = lengths_to_mask(item.prompt_lengths, size)[:, None]
+        condition = self.condition(item)
+        batch = len(item.lengths)
+        keep = torch.rand(batch) >= (DROP if self.model.training else 0.0)
+        gate = keep.float()[:, None, None]
+        noise, t = torch.randn_like(item.target), torch.rand(batch)
+        x = (1 - t)[:, None, None] * noise + t[:, None, None] * item.target
+        x = x.masked_fill(prompt_mask, 0.0)
+        prompt = item.target * prompt_mask
+        velocity = self.model.cfm.estimator(
+            x, prompt * gate, item.lengths, t, item.style * gate[:, 0], condition * gate
+        )  # fmt: skip
+        spoken = (real[:, None] & ~prompt_mask).expand_as(velocity)
+        gap = (velocity.float() - (item.target - noise))[spoken]
+        return {"loss": gap.square().mean()}
+
+
+@torch.no_grad()
+def validate(model: MelStage, losses: Losses, items: list[Item]) -> dict[str, float]:
+    model.eval()
+    kept = torch.get_rng_state()
+    torch.manual_seed(0)
+    found = [float(losses(item, 0)["loss"]) for item in items]
+    torch.set_rng_state(kept)
+    model.train()
+    return {"loss": sum(found) / len(found)}
+
+
+def run(name: str, chosen, gpt: CodeModel | None, start_from: str | None) -> None:  # type: ignore[no-untyped-def]
+    dims = nano_dims()
+    utterances, features, encoded = setup(chosen.work, dims, 60 if chosen.smoke else None)
+    model = MelStage(dims).to(chosen.device)
+    if start_from:
+        model.load_state_dict(torch.load(chosen.work / f"{start_from}.pt", weights_only=True)["model"])
+    source = Items(utterances, features, encoded, gpt)
+    held = max(4, min(96, len(utterances) // 10))
+    validation = [source.make(list(range(i, min(i + 16, held)))) for i in range(0, held, 16)]
+    losses = Losses(model, load_teacher(chosen.work, dims).codec)
+    lengths = [min(len(c), MAX_TARGET // 2) for c in encoded.codes[held:]]
+    batches = source.endless(lengths, held, chosen.batch, chosen.seed)
+    train(name, model, batches, losses, chosen, evaluate=lambda: validate(model, losses, validation), autocast=True)
+
+
+def trained_gpt(work, dims: ModelDims) -> CodeModel:  # type: ignore[no-untyped-def]
+    model = CodeModel(dims)
+    model.load_state_dict(torch.load(work / "gpt.pt", map_location="cpu", weights_only=True)["model"])
+    return model.eval()
+
+
+def main() -> None:
+    chosen = options(__doc__, steps=6000, batch=16, lr=1e-3)
+    first = replace(chosen, steps=chosen.steps * 3 // 4)
+    run("flow-codes", first, None, None)
+    second = replace(chosen, steps=chosen.steps - first.steps, lr=chosen.lr / 2)
+    run("flow", second, trained_gpt(chosen.work, nano_dims()), "flow-codes")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,196 @@
+"""Train the nano code model: text, timbre, emotion and rate -> codes.
+
+Two attention heads of the second layer are guided, early on, to look at the phone being spoken: the code loss only
+falls fast once some head does. References are other utterances of the same voice (timbre) and emotion.
+    python -m scripts.nano.train_gpt --work build/nano [--smoke]
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch.nn import functional as F
+
+from scripts.nano.data import Utterance, bucketed, cached_features, load_corpus, pad_stack, phone_at
+from scripts.nano.encoded import Encoded, cached_encoding, load_teacher
+from scripts.nano.loop import nano_dims, options, train
+from tts_trt.dims import ModelDims
+from tts_trt.model.code_model import CodeModel
+from tts_trt.model.layers import lengths_to_mask
+
+GUIDED_LAYER, GUIDED_HEADS = 1, 2
+REFERENCE_ROWS = (40, 100)  # shortest and longest crop of a reference, 25 rows a second
+IGNORE = -100
+
+
+@dataclass
+class Batch:
+    text: torch.Tensor
+    text_lengths: torch.Tensor
+    codes: torch.Tensor  # (B,M) right-padded
+    code_lengths: torch.Tensor
+    at_text: torch.Tensor  # (B,M) text id that code m speaks, or -1
+    rate: torch.Tensor
+    speaker: torch.Tensor
+    speaker_lengths: torch.Tensor
+    emotion: torch.Tensor
+    emotion_lengths: torch.Tensor
+
+
+class Batches:
+    """Draws utterances of similar length and references for them."""
+
+    def __init__(self, utterances: list[Utterance], encoded: Encoded, seed: int) -> None:
+        self.utterances, self.encoded = utterances, encoded
+        self.rng = np.random.default_rng(seed)
+        self.same: dict[tuple[int, int], np.ndarray] = {}
+        voices = np.array([u.voice for u in utterances])
+        emotions = np.array([u.emotion for u in utterances])
+        for voice in np.unique(voices):
+            self.same[(int(voice), -1)] = np.flatnonzero(voices == voice)
+            for emotion in np.unique(emotions):
+                self.same[(int(voice), int(emotion))] = np.flatnonzero((voices == voice) & (emotions == emotion))
+        for emotion in np.unique(emotions):
+            self.same[(-1, int(emotion))] = np.flatnonzero(emotions == emotion)
+
+    def _pick(self, own: int, *kinds: tuple[int, int]) -> int:
+        """An utterance of the first kind that has any."""
+        for kind in kinds:
+            if len(pool := self.same.get(kind, [])):
+                return int(self.rng.choice(pool))
+        return own
+
+    def speaker_of(self, i: int) -> int:
+        u = self.utterances[i]
+        return self._pick(i, (u.voice, -1))
+
+    def emotion_of(self, i: int) -> int:
+        u = self.utterances[i]
+        first = (u.voice, u.emotion) if self.rng.random() < 0.5 else (-1, u.emotion)
+        return self._pick(i, first, (-1, u.emotion))
+
+    def crop(self, rows: np.ndarray) -> np.ndarray:
+        size = min(len(rows), int(self.rng.integers(*REFERENCE_ROWS)))
+        first = int(self.rng.integers(0, len(rows) - size + 1))
+        return rows[first : first + size]
+
+    def make(self, picked: list[int]) -> Batch:
+        text, text_lengths = pad_stack([np.array(self.utterances[i].ids) for i in picked])
+        codes, code_lengths = pad_stack([self.encoded.codes[i].astype(np.int64) for i in picked])
+        at = np.full(codes.shape, -1, np.int64)
+        for b, i in enumerate(picked):
+            u, rows = self.utterances[i], len(self.encoded.codes[i])
+            at[b, :rows] = np.array(u.phone_index)[phone_at(u, rows, 25.0)]
+        speaker, speaker_lengths = pad_stack([self.crop(self.encoded.semantic[self.speaker_of(i)]) for i in picked])
+        emotion, emotion_lengths = pad_stack([self.crop(self.encoded.semantic[self.emotion_of(i)]) for i in picked])
+        rate = torch.tensor([self.utterances[i].rate for i in picked], dtype=torch.float32)
+        return Batch(
+            text, text_lengths, codes, code_lengths, torch.from_numpy(at), rate,
+            speaker, speaker_lengths, emotion, emotion_lengths,
+        )  # fmt: skip
+
+    def endless(self, indices: list[int], size: int, seed: int) -> Iterator[Batch]:
+        lengths = [len(self.encoded.codes[i]) for i in indices]
+        for picked in bucketed(lengths, size, seed):
+            yield self.make([indices[i] for i in picked])
+
+
+def sequence(model: CodeModel, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
+    """Prompt followed by the row's codes without a gap -> rows (B,R,D) and first code row's index (B).
+
+    Row ``first + m`` holds code m (0-based); row ``first - 1`` is the start code.
+    """
+    alpha = torch.ones(len(batch.rate))
+    emotion = model.merged_emotion(batch.speaker, batch.speaker_lengths, batch.emotion, batch.emotion_lengths, alpha)
+    conditioning = model.latents(batch.speaker, batch.speaker_lengths) + emotion[:, None]
+    prompt, first = model.prompt(conditioning, batch.text, batch.text_lengths, batch.rate)
+    codes = model.code_rows(batch.codes)
+    rows = F.pad(prompt, (0, 0, 0, codes.shape[1]))
+    at = first[:, None] + torch.arange(codes.shape[1])
+    return rows.scatter(1, at[..., None].expand_as(codes), codes.to(rows.dtype)), first
+
+
+def states(model: CodeModel, rows: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """-> normalised states (B,R,D) and log attention of the guided heads (B,heads,R,R)."""
+    causal = torch.ones(rows.shape[1], rows.shape[1], dtype=torch.bool).tril()[None, None]
+    attention = rows.new_zeros(())
+    x = rows
+    for i, block in enumerate(model.gpt.h):
+        if i == GUIDED_LAYER:
+            q, k, _ = block.attn.project(block.ln_1(x))
+            q, k = q[:, :GUIDED_HEADS].float(), k[:, :GUIDED_HEADS].float()
+            score = (q @ k.transpose(-2, -1)) / q.shape[-1] ** 0.5
+            attention = score.masked_fill(~causal, -1e4).log_softmax(-1)
+        x, _, _ = block(x, causal)
+    return model.final_norm(model.gpt.ln_f(x)), attention
+
+
+class Losses:
+    def __init__(self, model: CodeModel, guided_until: int) -> None:
+        self.model, self.guided_until = model, guided_until
+
+    def __call__(self, batch: Batch, step: int) -> dict[str, torch.Tensor]:
+        g = self.model.dims.gpt
+        rows, first = sequence(self.model, batch)
+        if self.model.training:
+            # a little dropout on whole code rows keeps the model reading the text
+            keep = (torch.rand(rows.shape[:2]) > 0.08) | (torch.arange(rows.shape[1]) < first[:, None])
+            rows = rows * keep[..., None]
+        hidden, attention = states(self.model, rows)
+        steps = batch.codes.shape[1] + 1
+        at = (first - 1)[:, None] + torch.arange(steps)
+        logits = self.model.mel_head(hidden.gather(1, at[..., None].expand(-1, -1, hidden.shape[-1]))).float()
+        target = F.pad(batch.codes, (0, 1)).scatter(1, batch.code_lengths[:, None], g.stop_code)
+        real = lengths_to_mask(batch.code_lengths + 1, steps)
+        code = F.cross_entropy(logits[real], target[real], label_smoothing=0.05 if self.model.training else 0.0)
+        guided = self._guided(attention, batch, at)
+        weight = max(0.1, 1.0 - step / self.guided_until)
+        top1 = (logits.argmax(-1) == target)[real].float().mean()
+        return {"loss": code + weight * guided, "code": code, "guided": guided, "top1": top1}
+
+    def _guided(self, attention: torch.Tensor, batch: Batch, at: torch.Tensor) -> torch.Tensor:
+        """-log attention from the row that predicts code m to the text row of the phone that code m speaks."""
+        text_row = self.model.dims.gpt.latents + 2 + 1 + batch.at_text  # speed rows and start text come first
+        known = (batch.at_text >= 0) & lengths_to_mask(batch.code_lengths, batch.at_text.shape[1])
+        query = at[:, :-1]
+        by_query = attention.gather(2, query[:, None, :, None].expand(-1, GUIDED_HEADS, -1, attention.shape[-1]))
+        looked = by_query.gather(3, text_row.clamp(min=0)[:, None, :, None].expand(-1, GUIDED_HEADS, -1, 1))[..., 0]
+        return -looked.transpose(1, 2)[known].mean()
+
+
+@torch.no_grad()
+def validate(model: CodeModel, losses: Losses, batches: list[Batch]) -> dict[str, float]:
+    model.eval()
+    found = [losses(b, 0) for b in batches]
+    model.train()
+    return {k: sum(float(f[k]) for f in found) / len(found) for k in ("code", "guided", "top1")}
+
+
+def setup(work, dims: ModelDims, limit: int | None):  # type: ignore[no-untyped-def]
+    utterances = load_corpus(work / "corpus", limit)
+    features = cached_features(work, utterances, dims)
+    return utterances, features, cached_encoding(work, load_teacher(work, dims), utterances, features)
+
+
+def main() -> None:
+    chosen = options(__doc__, steps=9000, batch=16, lr=1.2e-3)
+    dims = nano_dims()
+    utterances, _, encoded = setup(chosen.work, dims, 60 if chosen.smoke else None)
+    source = Batches(utterances, encoded, chosen.seed)
+    held = max(4, min(160, len(utterances) // 10))
+    quiet = Batches(utterances, encoded, 1)
+    validation = [quiet.make(list(range(i, min(i + 16, held)))) for i in range(0, held, 16)]
+    model = CodeModel(dims).to(chosen.device)
+    losses = Losses(model, guided_until=max(1, chosen.steps // 2))
+    spoken = [i for i in range(held, len(utterances)) if len(encoded.codes[i]) <= dims.gpt.max_codes - 2]
+    train(
+        "gpt", model, source.endless(spoken, chosen.batch, chosen.seed), losses, chosen,
+        evaluate=lambda: validate(model, losses, validation), autocast=True,
+    )  # fmt: skip
+
+
+if __name__ == "__main__":
+    main()
