@@ -23,6 +23,7 @@ from tts_trt.model.semantic import SemanticEncoder
 from tts_trt.model.style import StyleEncoder
 
 HALVES = 2  # phone labels and mel frames per code
+STYLE_ROWS, STYLE_FRAMES = 8, 96  # of each batch; the style encoder's 2-D head costs more than all the rest
 QUANTISE_FROM = 300  # steps of free features before the codebook is seeded from them
 
 
@@ -39,6 +40,7 @@ class Teacher(nn.Module):
         self.phone_coded = nn.Linear(c, HALVES * phones)
         self.mel = nn.Sequential(nn.Linear(c + style, 256), nn.GELU(), nn.Linear(256, HALVES * dims.audio.n_mels))
         self.voice = nn.Linear(style, len(VOICES))
+        self.voice_style = nn.Embedding(len(VOICES), style)
         self.pooled_voice = nn.Linear(c, len(VOICES))
         self.pooled_emotion = nn.Linear(c, len(ACTED))
 
@@ -46,7 +48,7 @@ class Teacher(nn.Module):
 def batch_of(chosen: list[int], utterances: list[Utterance], features: Features, names: dict[str, int]) -> dict:
     semantic, lengths = pad_stack([features.semantic[i] for i in chosen])
     mel, _ = pad_stack([features.mel[i] for i in chosen], axis=1)
-    fbank, fbank_lengths = pad_stack([features.style[i] for i in chosen])
+    fbank, fbank_lengths = pad_stack([middle_of(features.style[i]) for i in chosen[:STYLE_ROWS]])
     labels = []
     for i in chosen:
         rows = len(features.semantic[i])
@@ -63,6 +65,14 @@ def batch_of(chosen: list[int], utterances: list[Utterance], features: Features,
         "voice": torch.tensor([utterances[i].voice for i in chosen]),
         "emotion": torch.tensor([utterances[i].emotion for i in chosen]),
     }
+
+
+def middle_of(fbank: np.ndarray) -> np.ndarray:
+    """A random stretch of the speech, its own mean removed as the style encoder expects."""
+    size = min(len(fbank), STYLE_FRAMES)
+    first = np.random.randint(len(fbank) - size + 1)
+    cut = fbank[first : first + size].astype(np.float32)
+    return cut - cut.mean(0)
 
 
 def quantise(model: Teacher, encoded: torch.Tensor, mask: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
@@ -97,7 +107,8 @@ class Losses:
                 self._revive(encoded, mask, codes, step)
         decoded = m.codec.decode(coded, batch["lengths"])
         style = m.style(batch["fbank"], batch["fbank_lengths"])
-        mel = m.mel(torch.cat([decoded, style[:, None].expand(-1, decoded.shape[1], -1)], dim=-1))
+        own = m.voice_style(batch["voice"])
+        mel = m.mel(torch.cat([decoded, own[:, None].expand(-1, decoded.shape[1], -1)], dim=-1))
         target = batch["mel"].transpose(1, 2).reshape(mel.shape)
         difference = (mel - target)[mask]
         pooled = (free * mask[..., None]).sum(1) / mask.sum(1, keepdim=True)
@@ -105,7 +116,8 @@ class Losses:
             "mel": difference.abs().mean() + 0.5 * difference.square().mean(),
             "phone_free": self._phone_loss(m.phone_free(free), batch["phones"], mask),
             "phone_coded": self._phone_loss(m.phone_coded(decoded), batch["phones"], mask),
-            "voice": F.cross_entropy(m.voice(style), batch["voice"]),
+            "voice": F.cross_entropy(m.voice(style), batch["voice"][: len(style)])
+            + F.mse_loss(style, own[: len(style)].detach()),
             "pooled": F.cross_entropy(m.pooled_voice(pooled), batch["voice"])
             + F.cross_entropy(m.pooled_emotion(pooled), batch["emotion"]),
             "gap": gap,
@@ -141,11 +153,13 @@ class Losses:
 @torch.no_grad()
 def validate(model: Teacher, losses: Losses, batch: dict) -> dict[str, float]:
     model.eval()
-    parts = {k: float(v) for k, v in losses(batch, QUANTISE_FROM).items() if k in ("mel", "phone_coded", "voice")}
+    parts = {k: float(v) for k, v in losses(batch, QUANTISE_FROM).items() if k in ("mel", "phone_coded")}
     mask = lengths_to_mask(batch["lengths"], batch["semantic"].shape[1])
     free = model.semantic(batch["semantic"], mask)
     codes, embedded = model.codec.quantize(free, batch["lengths"])
     scores = model.phone_coded(model.codec.decode(embedded, batch["lengths"])).unflatten(-1, (HALVES, losses.phones))
+    voice = model.voice(model.style(batch["fbank"], batch["fbank_lengths"])).argmax(-1)
+    parts["voice_accuracy"] = float((voice == batch["voice"][: len(voice)]).float().mean())
     parts["phone_accuracy"] = float((scores.argmax(-1) == batch["phones"])[mask].float().mean())
     used = torch.bincount(codes[mask], minlength=len(losses.usage)).float()
     share = used[used > 0] / used.sum()

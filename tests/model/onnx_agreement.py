@@ -35,7 +35,9 @@ def assert_onnx_agrees(
         dynamic_shapes=shapes,
         verbose=False,
     )
-    session = ort.InferenceSession(path, providers=["CPUExecutionProvider"])
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = 1
+    session = ort.InferenceSession(path, options, providers=["CPUExecutionProvider"])
     for inputs in others:
         (actual,) = session.run(None, {name: value.numpy() for name, value in inputs.items()})
         with torch.no_grad():

@@ -13,7 +13,7 @@ from tests.model.onnx_agreement import assert_onnx_agrees
 from tests.model.test_dit import CONTENT, MELS, STYLE
 from tests.parity import assert_close, load
 from tts_trt.model.cfm import euler_step, solve, velocity_with_guidance
-from tts_trt.model.dit import IGNORABLE, Estimator
+from tts_trt.model.dit import IGNORABLE
 
 
 @pytest.mark.parametrize("guidance", [0.7, 0.0])
@@ -90,36 +90,34 @@ def test_euler_step_resets_the_prompt() -> None:
     assert out.tolist() == [[[0, 1.5, 1.5]], [[0, 0, 1]]]
 
 
-class GuidedVelocity(nn.Module):
-    def __init__(self, estimator: Estimator) -> None:
+class Mixed(nn.Module):
+    """A stand-in estimator that depends on every input, and one guided step with it."""
+
+    def forward(self, x: Tensor, prompt: Tensor, n: Tensor, t: Tensor, style: Tensor, c: Tensor) -> Tensor:
+        rows = (t + style.sum(1) + n)[:, None, None]
+        return torch.sin(x + 2.0 * prompt + rows + c.sum(2)[:, None, :])
+
+
+class GuidedStep(nn.Module):
+    def __init__(self) -> None:
         super().__init__()
-        self.estimator = estimator
+        self.estimator = Mixed()
 
     def forward(
-        self,
-        x: Tensor,
-        prompt: Tensor,
-        lengths: Tensor,
-        t: Tensor,
-        style: Tensor,
-        condition: Tensor,
-        g: Tensor,
+        self, x: Tensor, prompt: Tensor, n: Tensor, t: Tensor, style: Tensor, c: Tensor, g: Tensor
     ) -> Tensor:
-        return velocity_with_guidance(self.estimator, x, prompt, lengths, t, style, condition, g)
+        v = velocity_with_guidance(self.estimator, x, prompt, n, t, style, c, g)
+        return euler_step(x, v, t, n // 2)
 
 
 def test_onnx_agrees(tmp_path: Path) -> None:
     def inputs(lengths: list[int]) -> dict[str, Tensor]:
-        return test_dit.inputs(lengths) | {"g": torch.rand(len(lengths))}
+        given = test_dit.inputs(lengths)
+        given["n"], given["c"] = given.pop("lengths"), given.pop("condition")
+        ordered = {name: given[name] for name in ("x", "prompt", "n", "t", "style", "c")}
+        return ordered | {"g": torch.rand(len(lengths))}
 
-    dynamic = {
-        "x": (0, 2),
-        "prompt": (0, 2),
-        "lengths": (0,),
-        "t": (0,),
-        "style": (0,),
-        "condition": (0, 1),
-        "g": (0,),
-    }
-    module = GuidedVelocity(test_dit.tiny(depth=3, wavenet_layers=2))
-    assert_onnx_agrees(module, inputs([9, 6]), dynamic, [inputs([1]), inputs([23, 20, 8])], tmp_path)
+    rows = {"n": (0,), "t": (0,), "style": (0,), "c": (0, 1), "g": (0,)}
+    dynamic = {"x": (0, 2), "prompt": (0, 2)} | rows
+    others = [inputs([1]), inputs([23, 20, 8])]
+    assert_onnx_agrees(GuidedStep(), inputs([9, 6]), dynamic, others, tmp_path)

@@ -11,7 +11,7 @@ from tts_trt.errors import UsageError
 def nearest_index(source_len: int, target_len: int) -> NDArray[np.int64]:
     """Source frame of every target frame, (target_len) int64.
 
-    ``min(floor(i * (source_len / target_len)), source_len - 1)`` with quotient and product rounded to float32:
+    ``min(floor(i * (source_len / target_len)), source_len - 1)``, quotient and product rounded to float32:
     exact arithmetic picks another frame for about one length in ten.
     """
     if source_len < 1 or target_len < 1:

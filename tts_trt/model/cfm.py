@@ -1,6 +1,6 @@
 """Conditional flow matching: noise to mel by Euler steps with classifier-free guidance.
 
-Shapes: B batch, M mel bins, T mel frames (prompt and target), P prompt frames, E style width, C content width.
+Shapes: B batch, M mel bins, T mel frames (prompt and target), P prompt frames, E style, C content width.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Velocity estimator of the flow: a diffusion transformer with a WaveNet head.
 
-Shapes: B batch, T mel frames (prompt and target), M mel bins, D width, H heads, E style width, C content width.
+Shapes: B batch, T mel frames (prompt and target), M mel bins, D width, H heads, E style, C content width.
 """
 
 from __future__ import annotations

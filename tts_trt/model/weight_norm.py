@@ -1,7 +1,7 @@
 """Weight-normalised layers beside the convolution, and folding all of them to plain ones.
 
-The weight is ``g * v / ||v||`` with the norm over all dims but the first, whatever the layer: for a transposed
-convolution that is one gain per *input* channel.
+The weight is ``g * v / ||v||`` with the norm over all dims but the first, whatever the layer: for a
+transposed convolution that is one gain per *input* channel.
 """
 
 from __future__ import annotations
