@@ -71,6 +71,11 @@ class BundleWriter:
             raise BundleError(f"cannot write beside {self.target}: {error}") from error
         return self
 
+    @property
+    def folder(self) -> Path:
+        """Where the bundle is being made; gone when the block ends."""
+        return self._folder
+
     def path(self, relative: str) -> Path:
         """Where to write a file of the bundle; its folder exists."""
         try:

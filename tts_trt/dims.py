@@ -173,6 +173,7 @@ class ModelDims:
     name: str = "indextts2"
     latents: str = "exact"  # exact: second GPT pass | one-pass: decode-time states, contiguous positions
     frames_per_code: float = 1.72  # mel frames per code at rate 1
+    acted: tuple[str, ...] = EMOTIONS  # emotions the voice can act; the others fall to a neighbour of these
     emotion_rows: tuple[int, ...] = (3, 17, 2, 8, 4, 5, 10, 24)  # rows of the emotion matrices per emotion
     repetition_penalty: float = 10.0
     top_k: int = 30
@@ -194,6 +195,8 @@ class ModelDims:
             raise ConfigError(
                 f"the vocoder makes {self.vocoder.hop} samples a frame but audio.hop is {self.audio.hop}"
             )
+        if unknown := [name for name in self.acted if name not in EMOTIONS]:
+            raise ConfigError(f"acted names {', '.join(unknown)}; emotions are {', '.join(EMOTIONS)}")
         if len(self.emotion_rows) != len(EMOTIONS):
             raise ConfigError(f"emotion_rows has {len(self.emotion_rows)} entries, expected {len(EMOTIONS)}")
 

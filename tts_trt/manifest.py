@@ -111,6 +111,8 @@ class Manifest(_Record):
     executor: ExecutorRef
     host: Host
     latents: Literal["exact", "one-pass"]
+    float_type: Literal["float32", "float16"]  # of the graphs' "float" inputs and outputs
+    limits: dict[str, Count]  # batch, text and codes the graphs were built for; 0: the model's own maximum
     graphs: tuple[GraphEntry, ...]
     files: dict[BundlePath, FileEntry]
     corpus_sha256: Sha256 | None = None

@@ -15,6 +15,7 @@ from tts_trt.dims import ModelDims
 from tts_trt.model.layers import lengths_to_mask
 
 BATCH = 32
+STYLE_FRAMES = 128  # of each utterance; the style of the rest is the same voice
 
 
 @dataclass
@@ -44,7 +45,7 @@ def encode(teacher: Teacher, features: Features) -> Encoded:
         rows, lengths = pad_stack([features.semantic[i] for i in picked])
         states = teacher.semantic(rows, lengths_to_mask(lengths, rows.shape[1]))
         found, _ = teacher.codec.quantize(states, lengths)
-        fbank, fbank_lengths = pad_stack([features.style[i] for i in picked])
+        fbank, fbank_lengths = pad_stack([features.style[i][:STYLE_FRAMES] for i in picked])
         made = teacher.style(fbank, fbank_lengths)
         for j, i in enumerate(picked):
             semantic[i] = states[j, : lengths[j]].numpy().astype(np.float16)

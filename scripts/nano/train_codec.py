@@ -23,8 +23,8 @@ from tts_trt.model.semantic import SemanticEncoder
 from tts_trt.model.style import StyleEncoder
 
 HALVES = 2  # phone labels and mel frames per code
-STYLE_ROWS, STYLE_FRAMES = 8, 96  # of each batch; the style encoder's 2-D head costs more than all the rest
-QUANTISE_FROM = 300  # steps of free features before the codebook is seeded from them
+STYLE_ROWS, STYLE_FRAMES = 4, 96  # of each batch; the style encoder's 2-D head costs more than all the rest
+QUANTISE_FROM = 200  # steps of free features before the codebook is seeded from them
 
 
 class Teacher(nn.Module):

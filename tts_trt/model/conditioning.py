@@ -160,7 +160,9 @@ class _PerceiverAttention(nn.Module):
         keys = torch.cat([latents, context], dim=1)
         k, v = self.to_kv(keys).chunk(2, dim=-1)
         q, k, v = (y.unflatten(-1, (self.heads, PERCEIVER_HEAD)).transpose(1, 2) for y in (self.to_q(latents), k, v))
-        out = F.scaled_dot_product_attention(q, k, v, attn_mask=mask[:, None, None])
+        # ONNX Runtime wants the mask's query axis at full size
+        full_mask = mask[:, None, None].expand(-1, -1, q.shape[2], -1)
+        out = F.scaled_dot_product_attention(q, k, v, attn_mask=full_mask)
         return self.to_out(out.transpose(1, 2).flatten(2))
 
 

@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
-from pathlib import Path
 
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import nn
 
-from tts_trt.dims import ModelDims, from_dict
 from tts_trt.errors import WeightsError
 from tts_trt.model.family import TtsModel
+from tts_trt.models import ModelFolder, read_dims
 
 DERIVED = ("pos_enc.pe", "input_pos", ".freqs", "num_batches_tracked", "lowpass.filter", "upsample.filter")
 """Endings of buffers that follow from the dimensions: checkpoints may carry them or not."""
+
+UNUSED = ("semantic_codec.decoder.", "gpt.text_head.")
+"""Modules that only training needs: a checkpoint may leave them out."""
 
 SHOWN = 8  # offending keys an error names before it counts the rest
 
@@ -24,7 +25,7 @@ SHOWN = 8  # offending keys an error names before it counts the rest
 def load_strictly(module: nn.Module, tensors: Mapping[str, torch.Tensor], where: str) -> None:
     """Copy ``tensors`` into ``module``. WeightsError lists missing, unexpected and mis-shaped keys at once."""
     own = module.state_dict()
-    missing = [k for k in own if k not in tensors and not k.endswith(DERIVED)]
+    missing = [k for k in own if k not in tensors and not (k.endswith(DERIVED) or k.startswith(UNUSED))]
     unexpected = [k for k in tensors if k not in own and not k.endswith(DERIVED)]
     shapes = [
         f"{k} {tuple(tensors[k].shape)}, expected {tuple(own[k].shape)}"
@@ -44,21 +45,10 @@ def load_strictly(module: nn.Module, tensors: Mapping[str, torch.Tensor], where:
     module.load_state_dict({k: v for k, v in tensors.items() if k in own and not k.endswith(DERIVED)}, strict=False)
 
 
-def read_dims(folder: Path) -> ModelDims:
-    """Dimensions from ``folder/config.json``."""
-    path = folder / "config.json"
-    try:
-        return from_dict(ModelDims, json.loads(path.read_text()), str(path))
-    except OSError as error:
-        raise WeightsError(f"{folder} holds no model: {error}", hint="use --model nano") from error
-    except json.JSONDecodeError as error:
-        raise WeightsError(f"{path} is not JSON: {error}") from error
-
-
-def load_model(folder: Path) -> TtsModel:
-    """The model of a folder with ``config.json`` and ``weights.safetensors``, in eval mode."""
+def load_model(folder: ModelFolder) -> TtsModel:
+    """The model of a folder, in eval mode."""
     dims = read_dims(folder)
-    path = folder / "weights.safetensors"
+    path = folder.weights
     try:
         tensors = load_file(path)
     except (OSError, SafetensorError) as error:

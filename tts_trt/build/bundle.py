@@ -1,0 +1,176 @@
+"""Exported graphs to a sealed bundle: ONNX files for ONNX Runtime, plans for the TensorRT family.
+
+    BUNDLE/manifest.json
+    BUNDLE/graphs/<graph>.onnx (+ .data)   or   <graph>.plan
+    BUNDLE/assets/config.json, text tables, voices/<name>.wav
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import platform
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from tts_trt import __version__
+from tts_trt.artifacts import BundleWriter, fingerprint, load_manifest, sha256_file
+from tts_trt.build.builder import BuildConfig, build_plan
+from tts_trt.build.profiles import resolve_profiles
+from tts_trt.build.trt import load_backend
+from tts_trt.errors import BuildError, BundleError
+from tts_trt.manifest import Assets, ExecutorRef, GraphEntry, Host, Manifest, ModelRef, RecipeRef
+from tts_trt.models import ModelFolder
+from tts_trt.spec import GraphSpec, Limits
+
+EXECUTORS = {"onnxruntime": "onnxruntime", "tensorrt-rtx": "tensorrt-rtx", "tensorrt": "tensorrt"}
+"""Executor -> distribution whose version decides whether a bundle still fits."""
+
+Progress = Callable[[str, int, int], None]
+Verify = Callable[[Path], dict[str, Any]]
+
+
+@dataclass(frozen=True)
+class GraphSource:
+    """One exported graph: contract, ONNX file, compute nodes by precision."""
+
+    spec: GraphSpec
+    onnx: Path
+    census: Mapping[str, int]
+
+    @property
+    def data(self) -> Path:
+        """Its weights; absent for graphs without any."""
+        return self.onnx.with_name(self.onnx.name + ".data")
+
+
+@dataclass(frozen=True)
+class BundlePlan:
+    """What to build, and for which executor."""
+
+    model: ModelFolder
+    precision: str
+    executor: str
+    latents: str
+    float_type: str
+    limits: Limits
+    graphs: Mapping[str, GraphSource]
+    config: BuildConfig = BuildConfig()
+
+    @property
+    def name(self) -> str:
+        return f"{self.model.name}-{self.precision}-{self.executor}"
+
+
+def plan_fingerprint(plan: BundlePlan) -> str:
+    return fingerprint(
+        {
+            "graphs": {name: graph.onnx for name, graph in plan.graphs.items()},
+            "weights": {name: graph.data for name, graph in plan.graphs.items() if graph.data.exists()},
+            "assets": _assets(plan.model),
+            "limits": dataclasses.asdict(plan.limits),
+            "executor": [plan.executor, executor_version(plan.executor)],
+            "version": __version__,
+        }
+    )
+
+
+def executor_version(executor: str) -> str:
+    return load_backend(executor).version if executor.startswith("tensorrt") else version(EXECUTORS[executor])
+
+
+def existing_bundle(target: Path, wanted: str) -> Manifest | None:
+    """The manifest of an intact-looking bundle made from the same inputs, or None."""
+    try:
+        manifest = load_manifest(target)
+    except BundleError:
+        return None
+    sizes = all((target / f).is_file() and (target / f).stat().st_size == e.bytes for f, e in manifest.files.items())
+    return manifest if sizes and manifest.verification.get("fingerprint") == wanted else None
+
+
+def build_bundle(
+    plan: BundlePlan, target: Path, *, verify: Verify | None = None, progress: Progress | None = None
+) -> Manifest:
+    """Build into ``target`` atomically. ``verify`` sees the unsealed folder: what it returns enters the manifest, what
+    it raises leaves nothing behind. BuildError or BundleError otherwise."""
+    if plan.executor not in EXECUTORS:
+        raise BuildError(f"no executor {plan.executor!r}; there are {', '.join(EXECUTORS)}", hint="--executor auto")
+    wanted = plan_fingerprint(plan)
+    if current := existing_bundle(target, wanted):
+        return current
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with BundleWriter(target) as writer:
+        for name, path in _assets(plan.model).items():
+            writer.add(f"assets/{name}", path)
+        entries = []
+        for i, (name, graph) in enumerate(plan.graphs.items()):
+            if progress:
+                progress(name, i, len(plan.graphs))
+            entries.append(_add_graph(writer, plan, graph))
+        stamp = {"fingerprint": wanted}
+        manifest = writer.seal(**_fields(plan, entries, stamp))
+        if verify is None:
+            return manifest
+        # sealed twice: what verifies is a whole bundle, and what it finds belongs in the manifest
+        figures = verify(writer.folder)
+        return writer.seal(**_fields(plan, entries, stamp | figures))
+
+
+def _add_graph(writer: BundleWriter, plan: BundlePlan, graph: GraphSource) -> GraphEntry:
+    spec = graph.spec
+    if plan.executor == "onnxruntime":
+        file = f"graphs/{spec.name}.onnx"
+        writer.add(file, graph.onnx)
+        if graph.data.exists():
+            writer.add(f"{file}.data", graph.data)
+    else:
+        file = f"graphs/{spec.name}.plan"
+        build_plan(load_backend(plan.executor), graph.onnx, spec, writer.path(file), plan.config)
+    profiles = () if plan.executor == "onnxruntime" else tuple(_profiles(spec))
+    return GraphEntry(
+        name=spec.name,
+        file=file,
+        onnx_sha256=sha256_file(graph.onnx),
+        dtypes=dict(graph.census),
+        profiles=profiles,
+    )
+
+
+def _profiles(spec: GraphSpec) -> list[dict[str, Any]]:
+    return [{t: (r.min, r.opt, r.max) for t, r in profile.items()} for profile in resolve_profiles(spec)]
+
+
+def _fields(plan: BundlePlan, entries: list[GraphEntry], figures: dict[str, Any]) -> dict[str, Any]:
+    model = plan.model
+    return {
+        "tts_trt": __version__,
+        "model": ModelRef(
+            name=model.name, weights_sha256=sha256_file(model.weights), config_sha256=sha256_file(model.config)
+        ),
+        "precision": plan.precision,
+        "recipe": RecipeRef(name=plan.precision),
+        "executor": ExecutorRef(name=plan.executor, version=executor_version(plan.executor)),
+        "host": Host(
+            gpu=None, sm=None, driver=None, platform=platform.platform(), cpu=platform.processor() or platform.machine()
+        ),
+        "latents": plan.latents,
+        "float_type": plan.float_type,
+        "limits": dataclasses.asdict(plan.limits),
+        "graphs": tuple(entries),
+        "verification": figures,
+        "assets": Assets(
+            dims="assets/config.json",
+            tokenizer="assets/tokenizer.json",
+            voices={name: f"assets/voices/{name}.wav" for name in model.voices},
+        ),
+    }
+
+
+def _assets(model: ModelFolder) -> dict[str, Path]:
+    """File name under ``assets/`` -> source."""
+    voices = {f"voices/{name}.wav": path for name, path in model.voices.items()}
+    return {"config.json": model.config, **model.text_tables, **voices}
+

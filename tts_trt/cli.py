@@ -1,0 +1,249 @@
+"""The command line: one subcommand per stage. Exit 0 on success, 2 on wrong use, 1 on failure.
+
+With ``--json`` the last line on stdout is one JSON document; everything else goes to stderr.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+
+from tts_trt.errors import TtsTrtError
+
+app = typer.Typer(
+    name="tts-trt",
+    help="Zero-shot text-to-speech as verified engines: export, build, verify, speak, measure.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+log = Console(stderr=True)
+
+ModelOption = Annotated[str, typer.Option(help="nano, or a model folder")]
+JsonOption = Annotated[bool, typer.Option("--json", help="print one JSON document last on stdout")]
+OutOption = Annotated[Path, typer.Option(help="folder of bundles")]
+ExecutorOption = Annotated[str, typer.Option(help="auto, onnxruntime, tensorrt-rtx or tensorrt")]
+ThreadsOption = Annotated[int, typer.Option(min=0, max=256, help="CPU threads, 0: all cores")]
+BundleArgument = Annotated[Path, typer.Argument(help="folder of the bundle", show_default=False)]
+
+
+@app.command()
+def doctor(as_json: JsonOption = False) -> None:
+    """What this machine can build and run, and what to install for more."""
+    from tts_trt.doctor import diagnose, render
+
+    found = diagnose()
+    if as_json:
+        _print_json(dataclasses.asdict(found))
+    else:
+        Console().print(render(found))
+
+
+@app.command()
+def export(
+    model: ModelOption = "nano",
+    out: Annotated[Path, typer.Option(help="folder for the ONNX files")] = Path("engines/.export/nano"),
+    as_json: JsonOption = False,
+) -> None:
+    """Write every graph as ONNX (opset 24), FP32 and FP16, each checked against torch."""
+    from tts_trt import pipeline
+    from tts_trt.models import find_model
+    from tts_trt.spec import Limits
+
+    with _progress("export") as report:
+        record = pipeline.export(find_model(model), out, Limits(), report)
+    if as_json:
+        _print_json(dataclasses.asdict(record))
+    for graph in record.graphs:
+        log.print(f"{graph.file:32} {graph.bytes / 1e6:8.2f} MB  relative error {graph.error:.1e}")
+
+
+@app.command()
+def build(
+    model: ModelOption = "nano",
+    precision: Annotated[str, typer.Option(help="fp32 or fp16")] = "fp32",
+    executor: ExecutorOption = "auto",
+    out: OutOption = Path("engines"),
+    as_json: JsonOption = False,
+) -> None:
+    """Build one bundle: export, compile, verify, seal. What is up to date is left alone."""
+    from tts_trt import pipeline
+    from tts_trt.models import find_model
+
+    with _progress(f"build {precision}") as report:
+        built = pipeline.build(find_model(model), precision, executor, out, progress=report)
+    _tell_built(built)
+    if as_json:
+        _print_json(_summary(built))
+
+
+@app.command()
+def engines(
+    model: ModelOption = "nano",
+    out: OutOption = Path("engines"),
+    as_json: JsonOption = False,
+) -> None:
+    """Every precision for this machine, portable TensorRT-RTX plans, and a demo WAV of each: `make engines`."""
+    from tts_trt import pipeline
+    from tts_trt.models import find_model
+
+    folder, done = find_model(model), []
+    for precision, executor in pipeline.jobs():
+        with _progress(f"{precision} {executor}") as report:
+            built = pipeline.build(folder, precision, executor, out, progress=report)
+        _tell_built(built)
+        wave = pipeline.demo(built, out / ".demo")
+        if wave:
+            log.print(f"  speaks in {wave}")
+        done.append(_summary(built) | {"demo": str(wave) if wave else None})
+    if note := pipeline.missing_builders():
+        log.print(f"[yellow]{note}[/yellow]")
+    if as_json:
+        _print_json(done)
+
+
+@app.command()
+def verify(
+    bundle: BundleArgument,
+    baseline: Annotated[Path | None, typer.Option(help="FP32 bundle to compare codes with")] = None,
+    public_key: Annotated[Path | None, typer.Option(help="PEM file; the signature must be by this key")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Hashes of every file, numerics against FP32, sanity of the audio."""
+    from tts_trt.artifacts import verify_signature
+    from tts_trt.pipeline import find_baseline
+    from tts_trt.quality.verify import verify_bundle
+
+    if public_key is not None:
+        verify_signature(bundle, public_key.read_bytes())
+    figures = verify_bundle(bundle, baseline or find_baseline(bundle))
+    if as_json:
+        _print_json(figures)
+    if not figures["executed"]:
+        log.print(f"{bundle}: {figures['files']} files as sealed; its plans run on a GPU, which this machine lacks")
+        return
+    log.print(f"{bundle}: {figures['files']} files as sealed, {len(figures['audio'])} sentences spoken and sound")
+    if agreement := figures.get("agreement"):
+        log.print(f"  agrees with fp32 on {agreement['top1']:.2%} of {agreement['steps']} best codes")
+
+
+@app.command()
+def inspect(bundle: BundleArgument, as_json: JsonOption = False) -> None:
+    """Manifest, profiles, precision census, sizes."""
+    from tts_trt.artifacts import load_manifest
+    from tts_trt.inspection import describe
+
+    manifest = load_manifest(bundle)
+    if as_json:
+        _print_json(manifest.model_dump(mode="json"))
+    else:
+        Console().print(describe(bundle, manifest))
+
+
+@app.command()
+def synth(
+    bundle: Annotated[Path, typer.Option(help="folder of the bundle")] = Path("engines/nano-fp32-onnxruntime"),
+    text: Annotated[str | None, typer.Option(help="what to say")] = None,
+    text_file: Annotated[Path | None, typer.Option(help="UTF-8 file with what to say")] = None,
+    voice: Annotated[str | None, typer.Option(help="a voice of the bundle, or a recording; default: its first")] = None,
+    emotion: Annotated[str | None, typer.Option(help="happy:0.6,calm:0.2")] = None,
+    emotion_audio: Annotated[Path | None, typer.Option(help="recording to take the emotion from")] = None,
+    rate: Annotated[float, typer.Option(help="speaking rate, 1 is natural")] = 1.0,
+    duration: Annotated[float | None, typer.Option(help="seconds, met to the sample")] = None,
+    seed: Annotated[int, typer.Option(min=0)] = 0,
+    greedy: Annotated[bool, typer.Option(help="always the best code")] = False,
+    out: Annotated[Path, typer.Option(help="WAV file to write")] = Path("out.wav"),
+    threads: ThreadsOption = 0,
+    as_json: JsonOption = False,
+) -> None:
+    """Speak a text in a voice."""
+    from tts_trt import speak
+
+    request = speak.Asked(text, text_file, voice, emotion, emotion_audio, rate, duration, seed, greedy)
+    report = speak.speak(bundle, request, out, threads)
+    log.print(f"{out}: {report['seconds']:.2f} s of speech in {report['took']:.2f} s, RTF {report['rtf']:.2f}")
+    for warning in report["warnings"]:
+        log.print(f"[yellow]{warning}[/yellow]")
+    if as_json:
+        _print_json(report)
+
+
+@app.command()
+def bench(
+    bundle: Annotated[list[Path], typer.Option(help="bundle to measure; repeat to compare")],
+    runs: Annotated[int, typer.Option(min=1, max=100, help="measured runs per bundle")] = 5,
+    threads: ThreadsOption = 0,
+    as_json: JsonOption = False,
+) -> None:
+    """Time to first audio, RTF, ms a stage and a step, memory, against the bandwidth ceiling."""
+    from tts_trt.quality.speed import measure, render
+
+    with _progress("bench") as report:
+        found = measure(bundle, runs, threads, report)
+    Console(stderr=as_json).print(render(found))
+    if as_json:
+        _print_json(found)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Entry point. Deliberate errors are printed without a traceback and decide the exit code."""
+    try:
+        app(arguments, standalone_mode=True)
+    except TtsTrtError as error:
+        log.print(f"[red]error:[/red] {_escaped(str(error))}", highlight=False, soft_wrap=True)
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        log.print("stopped; nothing half-written is left")
+        sys.exit(130)
+
+
+def _escaped(text: str) -> str:
+    from rich.markup import escape
+
+    return escape(text)
+
+
+def _print_json(value: Any) -> None:
+    print(json.dumps(value, default=str), flush=True)
+
+
+def _tell_built(built: Any) -> None:
+    state = "built" if built.fresh else "up to date"
+    log.print(f"{built.folder}  {built.bytes / 1e6:.1f} MB  {state}")
+
+
+def _summary(built: Any) -> dict[str, Any]:
+    manifest = built.manifest
+    return {
+        "bundle": str(built.folder),
+        "precision": manifest.precision,
+        "executor": manifest.executor.name,
+        "bytes": built.bytes,
+        "fresh": built.fresh,
+        "verification": manifest.verification,
+    }
+
+
+@contextmanager
+def _progress(title: str) -> Iterator[Any]:
+    """A bar on a terminal; a line per step elsewhere."""
+    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+    columns = (TextColumn("{task.description:40.40}"), BarColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=log, transient=True, disable=not log.is_terminal) as bar:
+        task = bar.add_task(title)
+
+        def report(phase: str, done: int, total: int) -> None:
+            bar.update(task, description=f"{title}: {phase}", completed=done, total=max(total, 1))
+            if not log.is_terminal:
+                log.print(f"{title}: {phase} ({done}/{total})", highlight=False)
+
+        yield report

@@ -1,0 +1,69 @@
+"""What an export was made from and what it made: decides, without torch, whether it has to be made again."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
+from pathlib import Path
+
+from tts_trt.artifacts import fingerprint, sha256_file
+from tts_trt.models import ModelFolder
+from tts_trt.spec import Limits
+
+RECORD = "export.json"
+PACKAGE = Path(__file__).resolve().parents[1]
+
+
+@dataclass(frozen=True)
+class GraphRecord:
+    """One exported file. ``error`` is the worst relative RMS against torch; ``census`` counts compute nodes by type."""
+
+    graph: str
+    precision: str
+    file: str
+    sha256: str
+    bytes: int
+    error: float
+    census: dict[str, int]
+
+
+@dataclass(frozen=True)
+class ExportRecord:
+    fingerprint: str
+    graphs: tuple[GraphRecord, ...]
+
+    def of(self, precision: str) -> dict[str, GraphRecord]:
+        return {g.graph: g for g in self.graphs if g.precision == precision}
+
+
+def export_fingerprint(folder: ModelFolder, limits: Limits, precisions: Iterable[str]) -> str:
+    """Of everything that decides the graphs: weights, dimensions, limits, the code that makes them, library versions."""
+    sources = [PACKAGE / "spec.py", PACKAGE / "dims.py", *(PACKAGE / "model").glob("*.py"), *(PACKAGE / "export").glob("*.py")]
+    return fingerprint(
+        {
+            "weights": folder.weights,
+            "config": folder.config,
+            "limits": asdict(limits),
+            "precisions": sorted(precisions),
+            "sources": {str(p.relative_to(PACKAGE)): sha256_file(p) for p in sources},
+            "libraries": {name: version(name) for name in ("torch", "onnx", "onnxscript")},
+        }
+    )
+
+
+def read_record(out: Path) -> ExportRecord | None:
+    """The record of an earlier export, or None where there is none that can be read."""
+    try:
+        raw = json.loads((out / RECORD).read_text())
+        return ExportRecord(raw["fingerprint"], tuple(GraphRecord(**g) for g in raw["graphs"]))
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def is_current(record: ExportRecord | None, wanted: str, out: Path) -> bool:
+    if record is None or record.fingerprint != wanted:
+        return False
+    files = [(out / g.file, g) for g in record.graphs]
+    return all(path.is_file() and path.stat().st_size == g.bytes for path, g in files)

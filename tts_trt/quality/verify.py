@@ -1,0 +1,114 @@
+"""Is a bundle what it says, and does it speak? Hashes, agreement with FP32, sanity of the audio it makes."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tts_trt.artifacts import load_manifest, verify_files
+from tts_trt.errors import SynthesisError
+from tts_trt.quality.numerics import Agreement, agreement, teacher_forced
+from tts_trt.runtime.request import Request
+from tts_trt.runtime.sampling import SamplingParams
+from tts_trt.runtime.synthesizer import Synthesizer
+
+DEMO = (
+    "Good morning, and thank you for coming.",
+    "Where did the old man leave his green bag?",
+    "We will walk to the river and wait for the boat.",
+)
+"""Sentences of the shipped voice's vocabulary; every verification speaks them."""
+
+LEAST_RMS = 0.003  # -50 dBFS: below this a sentence was not spoken
+CLIPPED = 0.999  # samples beyond this are at full scale
+LEAST_TOP1 = {"fp16": 0.99, "int8": 0.95}
+
+
+@dataclass(frozen=True)
+class AudioFigures:
+    seconds: float
+    rms: float
+    peak: float
+    clipped: int  # samples at full scale
+
+
+def audio_figures(wave: NDArray[np.float32], sample_rate: int) -> AudioFigures:
+    return AudioFigures(
+        seconds=len(wave) / sample_rate,
+        rms=float(np.sqrt(np.mean(wave.astype(np.float64) ** 2))) if len(wave) else 0.0,
+        peak=float(np.abs(wave).max()) if len(wave) else 0.0,
+        clipped=int(np.sum(np.abs(wave) >= CLIPPED)),
+    )
+
+
+def check_speech(wave: NDArray[np.float32], sample_rate: int, where: str) -> AudioFigures:
+    """SynthesisError for audio that is empty, not finite, silent or clipped."""
+    if not len(wave) or not np.isfinite(wave).all():
+        raise SynthesisError(f"{where}: the audio is empty or holds NaN")
+    figures = audio_figures(wave, sample_rate)
+    if figures.rms < LEAST_RMS:
+        raise SynthesisError(f"{where}: the audio is silent (RMS {figures.rms:.2g}, expected {LEAST_RMS} or more)")
+    if figures.clipped:
+        raise SynthesisError(f"{where}: {figures.clipped} samples are clipped")
+    return figures
+
+
+def verify_bundle(folder: Path, baseline: Path | None = None, threads: int = 0) -> dict[str, Any]:
+    """Figures of a bundle; raises BundleError for files that differ from the manifest and SynthesisError for audio
+    that must not leave the program. ``baseline`` is an FP32 bundle of the same model to compare codes with."""
+    manifest = load_manifest(folder)
+    verify_files(folder, manifest)
+    figures: dict[str, Any] = {"files": len(manifest.files)}
+    if manifest.executor.name != "onnxruntime":
+        return figures | {"executed": False}
+    with Synthesizer.from_bundle(folder, threads=threads) as candidate:
+        figures |= {"executed": True, "audio": speak_demo(candidate)}
+        if baseline is not None and manifest.precision != "fp32":
+            verify_files(baseline, load_manifest(baseline))
+            with Synthesizer.from_bundle(baseline, threads=threads) as reference:
+                figures["agreement"] = asdict(compare_codes(reference, candidate))
+            check_agreement(figures["agreement"]["top1"], manifest.precision)
+    return figures
+
+
+def speak_demo(synthesizer: Synthesizer) -> dict[str, Any]:
+    voice = next(iter(synthesizer.voices))
+    spoken = {}
+    for text in DEMO:
+        result = synthesizer.synthesize(Request(text, voice))
+        spoken[text] = asdict(check_speech(result.wave, result.sample_rate, repr(text)))
+    return spoken
+
+
+def compare_codes(baseline: Synthesizer, candidate: Synthesizer, texts: tuple[str, ...] = DEMO) -> Agreement:
+    """Teacher-forced agreement on codes the baseline draws, over all texts and the first voice."""
+    voice = next(iter(baseline.voices))
+    found = []
+    for seed, text in enumerate(texts):
+        params = SamplingParams.of(baseline.dims, seed=seed)
+        request = Request(text, voice, sampling=params)
+        codes = [code for part in baseline.synthesize(request).codes for code in part.tolist()]
+        base, other = (
+            teacher_forced(s.engines, s.dims, s.limits, s.decode_row(request), codes) for s in (baseline, candidate)
+        )
+        found.append(agreement(base, other))
+    steps = sum(a.steps for a in found)
+    return Agreement(
+        steps=steps,
+        top1=sum(a.top1 * a.steps for a in found) / steps,
+        kl=sum(a.kl * a.steps for a in found) / steps,
+        sqnr_db=min(a.sqnr_db for a in found),
+    )
+
+
+def check_agreement(top1: float, precision: str) -> None:
+    least = LEAST_TOP1.get(precision)
+    if least is not None and top1 < least:
+        raise SynthesisError(
+            f"{precision} agrees with fp32 on {top1:.1%} of the best codes, expected {least:.1%} or more",
+            hint="tts-trt inspect shows which nodes were lowered",
+        )
