@@ -39,6 +39,8 @@ def fields(**changes: Any) -> dict[str, Any]:
         "executor": {"name": "tensorrt-rtx", "version": "1.7.1.116"},
         "host": {"gpu": None, "sm": None, "driver": None, "platform": "Linux", "cpu": "x86"},
         "latents": "one-pass",
+        "float_type": "float32",
+        "limits": {"batch": 8, "text": 0, "codes": 0},
         "graphs": [
             {
                 "name": "gpt",
@@ -158,8 +160,10 @@ def test_links_out_of_the_bundle_are_refused(bundle: Path, tmp_path: Path) -> No
 
 @pytest.mark.parametrize(
     "path",
-    ["", ".", "..", "/etc/passwd", "../x", "a/../../x", "a//b", "a/", "./a", "a\\b", "c:x", "a\0"]
-    + ["manifest.json", "manifest.sig"],
+    (
+        *("", ".", "..", "/etc/passwd", "../x", "a/../../x", "a//b", "a/", "./a", "a\\b", "c:x", "a\0"),
+        *("manifest.json", "manifest.sig"),
+    ),
 )
 def test_paths_that_leave_the_bundle_are_refused(tmp_path: Path, path: str) -> None:
     with pytest.raises(ValueError, match="not a plain relative path"):

@@ -42,7 +42,7 @@ def doctor(as_json: JsonOption = False) -> None:
 
     found = diagnose()
     if as_json:
-        _print_json(dataclasses.asdict(found))
+        _print_json(found.to_json())
     else:
         Console().print(render(found))
 
@@ -114,7 +114,9 @@ def engines(
 def verify(
     bundle: BundleArgument,
     baseline: Annotated[Path | None, typer.Option(help="FP32 bundle to compare codes with")] = None,
-    public_key: Annotated[Path | None, typer.Option(help="PEM file; the signature must be by this key")] = None,
+    public_key: Annotated[
+        Path | None, typer.Option(help="PEM file; the signature must be by this key")
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Hashes of every file, numerics against FP32, sanity of the audio."""
@@ -128,9 +130,13 @@ def verify(
     if as_json:
         _print_json(figures)
     if not figures["executed"]:
-        log.print(f"{bundle}: {figures['files']} files as sealed; its plans run on a GPU, which this machine lacks")
+        log.print(
+            f"{bundle}: {figures['files']} files as sealed; its plans run on a GPU, which this machine lacks"
+        )
         return
-    log.print(f"{bundle}: {figures['files']} files as sealed, {len(figures['audio'])} sentences spoken and sound")
+    log.print(
+        f"{bundle}: {figures['files']} files as sealed, {len(figures['audio'])} sentences spoken and sound"
+    )
     if agreement := figures.get("agreement"):
         log.print(f"  agrees with fp32 on {agreement['top1']:.2%} of {agreement['steps']} best codes")
 
@@ -150,10 +156,14 @@ def inspect(bundle: BundleArgument, as_json: JsonOption = False) -> None:
 
 @app.command()
 def synth(
-    bundle: Annotated[Path, typer.Option(help="folder of the bundle")] = Path("engines/nano-fp32-onnxruntime"),
+    bundle: Annotated[Path, typer.Option(help="folder of the bundle")] = Path(
+        "engines/nano-fp32-onnxruntime"
+    ),
     text: Annotated[str | None, typer.Option(help="what to say")] = None,
     text_file: Annotated[Path | None, typer.Option(help="UTF-8 file with what to say")] = None,
-    voice: Annotated[str | None, typer.Option(help="a voice of the bundle, or a recording; default: its first")] = None,
+    voice: Annotated[
+        str | None, typer.Option(help="a voice of the bundle, or a recording; default: its first")
+    ] = None,
     emotion: Annotated[str | None, typer.Option(help="happy:0.6,calm:0.2")] = None,
     emotion_audio: Annotated[Path | None, typer.Option(help="recording to take the emotion from")] = None,
     rate: Annotated[float, typer.Option(help="speaking rate, 1 is natural")] = 1.0,
@@ -169,7 +179,9 @@ def synth(
 
     request = speak.Asked(text, text_file, voice, emotion, emotion_audio, rate, duration, seed, greedy)
     report = speak.speak(bundle, request, out, threads)
-    log.print(f"{out}: {report['seconds']:.2f} s of speech in {report['took']:.2f} s, RTF {report['rtf']:.2f}")
+    log.print(
+        f"{out}: {report['seconds']:.2f} s of speech in {report['took']:.2f} s, RTF {report['rtf']:.2f}"
+    )
     for warning in report["warnings"]:
         log.print(f"[yellow]{warning}[/yellow]")
     if as_json:
@@ -212,7 +224,8 @@ def _escaped(text: str) -> str:
 
 
 def _print_json(value: Any) -> None:
-    print(json.dumps(value, default=str), flush=True)
+    sys.stdout.write(json.dumps(value, default=str) + "\n")
+    sys.stdout.flush()
 
 
 def _tell_built(built: Any) -> None:

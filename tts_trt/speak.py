@@ -65,7 +65,9 @@ def speak(bundle: Path, asked: Asked, out: Path, threads: int) -> dict[str, Any]
 
 def read_text(asked: Asked) -> str:
     if (asked.text is None) == (asked.text_file is None):
-        raise UsageError("expected one of --text and --text-file", hint="tts-trt synth --text 'Good morning.'")
+        raise UsageError(
+            "expected one of --text and --text-file", hint="tts-trt synth --text 'Good morning.'"
+        )
     if asked.text_file is None:
         return asked.text or ""
     try:
@@ -76,7 +78,9 @@ def read_text(asked: Asked) -> str:
     except OSError as error:
         raise UsageError(f"{asked.text_file} cannot be read: {error.strerror}") from error
     except UnicodeDecodeError as error:
-        raise TextError(f"{asked.text_file} is not UTF-8: byte {error.start} is 0x{raw[error.start]:02x}") from error
+        raise TextError(
+            f"{asked.text_file} is not UTF-8: byte {error.start} is 0x{raw[error.start]:02x}"
+        ) from error
 
 
 def parse_emotion(words: str | None) -> tuple[float, ...] | None:
@@ -91,7 +95,9 @@ def parse_emotion(words: str | None) -> tuple[float, ...] | None:
         for part in parts:
             name, _, weight = part.partition(":")
             if name.strip() not in EMOTIONS or name.strip() in named:
-                raise UsageError(f"no emotion {name.strip()!r} or named twice; there are {', '.join(EMOTIONS)}")
+                raise UsageError(
+                    f"no emotion {name.strip()!r} or named twice; there are {', '.join(EMOTIONS)}"
+                )
             named[name.strip()] = float(weight)
     except ValueError as error:
         raise UsageError(
@@ -109,5 +115,7 @@ def warnings(result: Result, request: Request, acted: tuple[str, ...]) -> list[s
     if request.emotion:
         foreign = [n for n, w in zip(EMOTIONS, request.emotion, strict=True) if w > 0 and n not in acted]
         if foreign:
-            found.append(f"this voice was not taught {', '.join(foreign)}; it uses a neighbour of {', '.join(acted)}")
+            found.append(
+                f"this voice was not taught {', '.join(foreign)}; it uses a neighbour of {', '.join(acted)}"
+            )
     return found

@@ -199,12 +199,29 @@ def _conditioner(dims: ModelDims, limits: Limits) -> GraphSpec:
             _tensor("speaker_lengths", "int64", "B", "real rows"),
             _tensor("emotion", "float32", "B,E,c", "semantic features of the emotion reference", c=c),
             _tensor("emotion_lengths", "int64", "B", "real rows"),
-            _tensor("alpha", "float32", "B", "0: the timbre reference's own emotion .. 1: the emotion reference's"),
-            _tensor("style", "float32", "B,e", "timbre, picks the rows of the emotion matrices", e=dims.style.embedding),
-            _tensor("emotion_vector", "float32", f"B,{len(EMOTIONS)}", "weight per emotion; zeros: audio only"),
+            _tensor(
+                "alpha", "float32", "B", "0: the timbre reference's own emotion .. 1: the emotion reference's"
+            ),
+            _tensor(
+                "style",
+                "float32",
+                "B,e",
+                "timbre, picks the rows of the emotion matrices",
+                e=dims.style.embedding,
+            ),
+            _tensor(
+                "emotion_vector", "float32", f"B,{len(EMOTIONS)}", "weight per emotion; zeros: audio only"
+            ),
         ],
         [
-            _tensor("conditioning", "float32", "B,n,d", "conditioning rows, emotion row added", n=dims.gpt.latents, d=d),
+            _tensor(
+                "conditioning",
+                "float32",
+                "B,n,d",
+                "conditioning rows, emotion row added",
+                n=dims.gpt.latents,
+                d=d,
+            ),
             _tensor("emotion_row", "float32", "B,d", "the emotion row alone", d=d),
         ],
         [{"B": _batch(limits), "F": rows, "E": rows}],

@@ -35,11 +35,16 @@ class Options:
     device: str
     threads: int
     smoke: bool
+    phase: str
 
 
-def options(description: str, *, steps: int, batch: int, lr: float) -> Options:
+def options(
+    description: str, *, steps: int, batch: int, lr: float, phases: tuple[str, ...] = ("all",)
+) -> Options:
     parser = argparse.ArgumentParser(description=description)
-    parser.add_argument("--work", type=Path, default=Path("build/nano"), help="folder of the corpus and checkpoints")
+    parser.add_argument(
+        "--work", type=Path, default=Path("build/nano"), help="folder of the corpus and checkpoints"
+    )
     parser.add_argument("--steps", type=int, default=steps)
     parser.add_argument("--batch", type=int, default=batch)
     parser.add_argument("--lr", type=float, default=lr)
@@ -47,6 +52,7 @@ def options(description: str, *, steps: int, batch: int, lr: float) -> Options:
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--threads", type=int, default=max(1, (os.cpu_count() or 1)))
     parser.add_argument("--smoke", action="store_true", help="a few tiny steps: does it run at all?")
+    parser.add_argument("--phase", choices=phases, default=phases[0], help="part of this training to run")
     args = parser.parse_args()
     if args.smoke:
         args.steps, args.batch = min(args.steps, 6), min(args.batch, 4)
@@ -131,11 +137,15 @@ def train(
             log(curve, step + 1, (time.monotonic() - began) / (step + 1 - first), figures)
         if (step + 1) % every == 0 or last:
             save_atomic(
-                {"model": model.state_dict(), "optimiser": optimiser.state_dict(), "step": step + 1}, checkpoint
+                {"model": model.state_dict(), "optimiser": optimiser.state_dict(), "step": step + 1},
+                checkpoint,
             )
 
 
 def log(curve: Path, step: int, seconds: float, figures: dict[str, float]) -> None:
-    print(f"{step:6d} {seconds:6.3f} s/step  " + "  ".join(f"{k} {v:.4f}" for k, v in figures.items()), flush=True)
+    print(
+        f"{step:6d} {seconds:6.3f} s/step  " + "  ".join(f"{k} {v:.4f}" for k, v in figures.items()),
+        flush=True,
+    )
     with curve.open("a", newline="") as file:
         csv.writer(file).writerow([step, f"{seconds:.3f}", *(f"{k}={v:.5f}" for k, v in figures.items())])

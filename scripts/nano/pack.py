@@ -1,6 +1,6 @@
 """Trained checkpoints to the shipped voice: weights, emotion matrices, reference recordings, model card.
 
-    python -m scripts.nano.pack --work build/nano
+python -m scripts.nano.pack --work build/nano
 """
 
 from __future__ import annotations

@@ -14,7 +14,17 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from scripts.nano.data import ACTED, VOICES, Features, Utterance, bucketed, cached_features, load_corpus, pad_stack, phone_at
+from scripts.nano.data import (
+    ACTED,
+    VOICES,
+    Features,
+    Utterance,
+    bucketed,
+    cached_features,
+    load_corpus,
+    pad_stack,
+    phone_at,
+)
 from scripts.nano.loop import nano_dims, options, train
 from tts_trt.dims import ModelDims
 from tts_trt.model.codec import SemanticCodec
@@ -38,14 +48,18 @@ class Teacher(nn.Module):
         self.style = StyleEncoder(dims.style)
         self.phone_free = nn.Linear(c, HALVES * phones)
         self.phone_coded = nn.Linear(c, HALVES * phones)
-        self.mel = nn.Sequential(nn.Linear(c + style, 256), nn.GELU(), nn.Linear(256, HALVES * dims.audio.n_mels))
+        self.mel = nn.Sequential(
+            nn.Linear(c + style, 256), nn.GELU(), nn.Linear(256, HALVES * dims.audio.n_mels)
+        )
         self.voice = nn.Linear(style, len(VOICES))
         self.voice_style = nn.Embedding(len(VOICES), style)
         self.pooled_voice = nn.Linear(c, len(VOICES))
         self.pooled_emotion = nn.Linear(c, len(ACTED))
 
 
-def batch_of(chosen: list[int], utterances: list[Utterance], features: Features, names: dict[str, int]) -> dict:
+def batch_of(
+    chosen: list[int], utterances: list[Utterance], features: Features, names: dict[str, int]
+) -> dict:
     semantic, lengths = pad_stack([features.semantic[i] for i in chosen])
     mel, _ = pad_stack([features.mel[i] for i in chosen], axis=1)
     fbank, fbank_lengths = pad_stack([middle_of(features.style[i]) for i in chosen[:STYLE_ROWS]])
@@ -75,14 +89,18 @@ def middle_of(fbank: np.ndarray) -> np.ndarray:
     return cut - cut.mean(0)
 
 
-def quantise(model: Teacher, encoded: torch.Tensor, mask: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+def quantise(
+    model: Teacher, encoded: torch.Tensor, mask: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """Straight-through -> embeddings (B,T,C), codebook + commitment loss, codes."""
     vq = model.codec.vq
     z = vq.in_project(encoded.transpose(1, 2)).transpose(1, 2)
     similarity = F.normalize(z, dim=-1) @ F.normalize(vq.codebook.weight, dim=-1).T
     codes = similarity.argmax(-1)
     row = vq.codebook(codes)
-    gap = (F.mse_loss(row, z.detach(), reduction="none") + 0.25 * F.mse_loss(z, row.detach(), reduction="none")).mean(-1)
+    gap = (
+        F.mse_loss(row, z.detach(), reduction="none") + 0.25 * F.mse_loss(z, row.detach(), reduction="none")
+    ).mean(-1)
     passed = z + (row - z).detach()
     embedded = vq.out_project(passed.transpose(1, 2)).transpose(1, 2)
     return embedded, gap[mask].mean(), codes
@@ -157,7 +175,9 @@ def validate(model: Teacher, losses: Losses, batch: dict) -> dict[str, float]:
     mask = lengths_to_mask(batch["lengths"], batch["semantic"].shape[1])
     free = model.semantic(batch["semantic"], mask)
     codes, embedded = model.codec.quantize(free, batch["lengths"])
-    scores = model.phone_coded(model.codec.decode(embedded, batch["lengths"])).unflatten(-1, (HALVES, losses.phones))
+    scores = model.phone_coded(model.codec.decode(embedded, batch["lengths"])).unflatten(
+        -1, (HALVES, losses.phones)
+    )
     voice = model.voice(model.style(batch["fbank"], batch["fbank_lengths"])).argmax(-1)
     parts["voice_accuracy"] = float((voice == batch["voice"][: len(voice)]).float().mean())
     parts["phone_accuracy"] = float((scores.argmax(-1) == batch["phones"])[mask].float().mean())

@@ -12,7 +12,6 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
-from torch.nn import functional as F
 
 from scripts.nano.data import Features, Utterance, bucketed, pad_stack
 from scripts.nano.encoded import Encoded, load_teacher
@@ -43,7 +42,9 @@ class Item:
 
 
 class Items:
-    def __init__(self, utterances: list[Utterance], features: Features, encoded: Encoded, gpt: CodeModel | None) -> None:
+    def __init__(
+        self, utterances: list[Utterance], features: Features, encoded: Encoded, gpt: CodeModel | None
+    ) -> None:
         self.features, self.encoded, self.gpt = features, encoded, gpt
         self.batches = Batches(utterances, encoded, 3)
         self.rng = np.random.default_rng(4)
@@ -154,7 +155,15 @@ def run(name: str, chosen, gpt: CodeModel | None, start_from: str | None) -> Non
     losses = Losses(model, load_teacher(chosen.work, dims).codec)
     lengths = [min(len(c), MAX_TARGET // 2) for c in encoded.codes[held:]]
     batches = source.endless(lengths, held, chosen.batch, chosen.seed)
-    train(name, model, batches, losses, chosen, evaluate=lambda: validate(model, losses, validation), autocast=True)
+    train(
+        name,
+        model,
+        batches,
+        losses,
+        chosen,
+        evaluate=lambda: validate(model, losses, validation),
+        autocast=True,
+    )
 
 
 def trained_gpt(work, dims: ModelDims) -> CodeModel:  # type: ignore[no-untyped-def]
@@ -164,11 +173,12 @@ def trained_gpt(work, dims: ModelDims) -> CodeModel:  # type: ignore[no-untyped-
 
 
 def main() -> None:
-    chosen = options(__doc__, steps=6000, batch=16, lr=1e-3)
-    first = replace(chosen, steps=chosen.steps * 3 // 4)
-    run("flow-codes", first, None, None)
-    second = replace(chosen, steps=chosen.steps - first.steps, lr=chosen.lr / 2)
-    run("flow", second, trained_gpt(chosen.work, nano_dims()), "flow-codes")
+    chosen = options(__doc__, steps=6000, batch=16, lr=1e-3, phases=("all", "codes", "latents"))
+    if chosen.phase in ("all", "codes"):
+        run("flow-codes", replace(chosen, steps=chosen.steps * 3 // 4), None, None)
+    if chosen.phase in ("all", "latents"):
+        second = replace(chosen, steps=chosen.steps // 4, lr=chosen.lr / 2)
+        run("flow", second, trained_gpt(chosen.work, nano_dims()), "flow-codes")
 
 
 if __name__ == "__main__":

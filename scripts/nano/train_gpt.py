@@ -52,7 +52,9 @@ class Batches:
         for voice in np.unique(voices):
             self.same[(int(voice), -1)] = np.flatnonzero(voices == voice)
             for emotion in np.unique(emotions):
-                self.same[(int(voice), int(emotion))] = np.flatnonzero((voices == voice) & (emotions == emotion))
+                self.same[(int(voice), int(emotion))] = np.flatnonzero(
+                    (voices == voice) & (emotions == emotion)
+                )
         for emotion in np.unique(emotions):
             self.same[(-1, int(emotion))] = np.flatnonzero(emotions == emotion)
 
@@ -84,8 +86,12 @@ class Batches:
         for b, i in enumerate(picked):
             u, rows = self.utterances[i], len(self.encoded.codes[i])
             at[b, :rows] = np.array(u.phone_index)[phone_at(u, rows, 25.0)]
-        speaker, speaker_lengths = pad_stack([self.crop(self.encoded.semantic[self.speaker_of(i)]) for i in picked])
-        emotion, emotion_lengths = pad_stack([self.crop(self.encoded.semantic[self.emotion_of(i)]) for i in picked])
+        speaker, speaker_lengths = pad_stack(
+            [self.crop(self.encoded.semantic[self.speaker_of(i)]) for i in picked]
+        )
+        emotion, emotion_lengths = pad_stack(
+            [self.crop(self.encoded.semantic[self.emotion_of(i)]) for i in picked]
+        )
         rate = torch.tensor([self.utterances[i].rate for i in picked], dtype=torch.float32)
         return Batch(
             text, text_lengths, codes, code_lengths, torch.from_numpy(at), rate,
@@ -103,8 +109,7 @@ def sequence(model: CodeModel, batch: Batch) -> tuple[torch.Tensor, torch.Tensor
 
     Row ``first + m`` holds code m (0-based); row ``first - 1`` is the start code.
     """
-    alpha = torch.ones(len(batch.rate))
-    emotion = model.merged_emotion(batch.speaker, batch.speaker_lengths, batch.emotion, batch.emotion_lengths, alpha)
+    emotion = model.emotion(batch.emotion, batch.emotion_lengths)  # what merging gives at alpha 1
     conditioning = model.latents(batch.speaker, batch.speaker_lengths) + emotion[:, None]
     prompt, first = model.prompt(conditioning, batch.text, batch.text_lengths, batch.rate)
     codes = model.code_rows(batch.codes)
@@ -145,7 +150,9 @@ class Losses:
         logits = self.model.mel_head(hidden.gather(1, at[..., None].expand(-1, -1, hidden.shape[-1]))).float()
         target = F.pad(batch.codes, (0, 1)).scatter(1, batch.code_lengths[:, None], g.stop_code)
         real = lengths_to_mask(batch.code_lengths + 1, steps)
-        code = F.cross_entropy(logits[real], target[real], label_smoothing=0.05 if self.model.training else 0.0)
+        code = F.cross_entropy(
+            logits[real], target[real], label_smoothing=0.05 if self.model.training else 0.0
+        )
         guided = self._guided(attention, batch, at)
         weight = max(0.1, 1.0 - step / self.guided_until)
         top1 = (logits.argmax(-1) == target)[real].float().mean()
@@ -156,8 +163,12 @@ class Losses:
         text_row = self.model.dims.gpt.latents + 2 + 1 + batch.at_text  # speed rows and start text come first
         known = (batch.at_text >= 0) & lengths_to_mask(batch.code_lengths, batch.at_text.shape[1])
         query = at[:, :-1]
-        by_query = attention.gather(2, query[:, None, :, None].expand(-1, GUIDED_HEADS, -1, attention.shape[-1]))
-        looked = by_query.gather(3, text_row.clamp(min=0)[:, None, :, None].expand(-1, GUIDED_HEADS, -1, 1))[..., 0]
+        by_query = attention.gather(
+            2, query[:, None, :, None].expand(-1, GUIDED_HEADS, -1, attention.shape[-1])
+        )
+        looked = by_query.gather(3, text_row.clamp(min=0)[:, None, :, None].expand(-1, GUIDED_HEADS, -1, 1))[
+            ..., 0
+        ]
         return -looked.transpose(1, 2)[known].mean()
 
 

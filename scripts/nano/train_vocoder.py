@@ -1,6 +1,6 @@
 """Train the nano vocoder: mel -> wave, multi-resolution STFT and mel losses on random crops.
 
-    python -m scripts.nano.train_vocoder --work build/nano [--smoke]
+python -m scripts.nano.train_vocoder --work build/nano [--smoke]
 """
 
 from __future__ import annotations
@@ -22,7 +22,9 @@ CROP = 32  # mel frames
 RESOLUTIONS = ((64, 16), (256, 64), (512, 128), (1024, 256))  # FFT size, hop
 
 
-def crops(utterances: list[Utterance], dims: AudioDims, batch: int, seed: int) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+def crops(
+    utterances: list[Utterance], dims: AudioDims, batch: int, seed: int
+) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
     """Endless (mel (B,n_mels,CROP), wave (B,CROP*hop)); the mel is cut from the whole utterance's, edges included."""
     rng = np.random.default_rng(seed)
     margin = dims.n_fft  # samples around a crop, so that its mel is the utterance's own
@@ -47,7 +49,9 @@ class Losses:
     def __init__(self, model: nn.Module, dims: AudioDims, device: str) -> None:
         self.model, self.device = model, device
         self.windows = {n: torch.hann_window(n, device=device) for n, _ in RESOLUTIONS}
-        self.filters = torch.from_numpy(slaney_filters(dims.sample_rate, 1024, dims.n_mels)).float().to(device)
+        self.filters = (
+            torch.from_numpy(slaney_filters(dims.sample_rate, 1024, dims.n_mels)).float().to(device)
+        )
 
     def __call__(self, batch: tuple[torch.Tensor, torch.Tensor], step: int) -> dict[str, torch.Tensor]:
         mel, target = (x.to(self.device) for x in batch)
@@ -56,7 +60,11 @@ class Losses:
         mel_gap = wave.new_zeros(())
         for size, hop in RESOLUTIONS:
             made, real = (self._magnitude(x, size, hop) for x in (wave, target))
-            spectral = spectral + F.l1_loss(made.log(), real.log()) + (made - real).norm() / real.norm().clamp(min=1e-3)
+            spectral = (
+                spectral
+                + F.l1_loss(made.log(), real.log())
+                + (made - real).norm() / real.norm().clamp(min=1e-3)
+            )
             if size == 1024:
                 mel_gap = F.l1_loss(*((self.filters @ x).clamp(min=1e-5).log() for x in (made, real)))
         spectral = spectral / len(RESOLUTIONS)

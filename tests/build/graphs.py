@@ -59,7 +59,7 @@ def kv_attention(
     """One attention over a key and a value cache; profile 0 prefill, profile 1 one step."""
     row: list[int | str] = ["B", HEADS, "T", WIDTH]
     cache: list[int | str] = ["B", HEADS, SLOTS, WIDTH]
-    inputs: Tensors = {name: (dtype, row) for name in ("q", "k_new", "v_new")}
+    inputs: Tensors = dict.fromkeys(("q", "k_new", "v_new"), (dtype, row))
     inputs |= {"pos": (INT64, ["B"]), "k": (dtype, cache), "v": (dtype, cache)}
     if mask:
         inputs["mask"] = (BOOL, ["B", 1, "T", SLOTS])

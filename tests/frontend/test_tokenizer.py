@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from pathlib import Path
 
@@ -99,7 +100,7 @@ def test_ids_are_in_range_and_shaped(text: str) -> None:
     symbols = TOKENIZER.decode(ids)
     assert symbols[-1] in MARKS and symbols[0] not in MARKS + BOUNDARY
     separators = [symbol in MARKS + BOUNDARY for symbol in symbols]
-    assert not any(a and b for a, b in zip(separators, separators[1:], strict=False))
+    assert not any(a and b for a, b in itertools.pairwise(separators))
 
 
 def test_natural_seconds_follows_text_and_rate() -> None:

@@ -24,7 +24,7 @@ def assert_onnx_agrees(
 ) -> None:
     """``dynamic``: the axes of each input that may change; ``others``: inputs of other sizes."""
     path = folder / "module.onnx"
-    shapes = tuple({axis: torch.export.Dim.DYNAMIC for axis in dynamic[name]} for name in example)
+    shapes = tuple(dict.fromkeys(dynamic[name], torch.export.Dim.DYNAMIC) for name in example)
     torch.onnx.export(
         module.eval(),
         tuple(example.values()),

@@ -76,7 +76,9 @@ def test_cached_decoding_matches_the_reference() -> None:
     all_logits, all_hidden = [logits], [hidden[:, -1]]
     for step, code in enumerate(fx.inputs["codes"][0]):
         row = model.next_row(code[None], torch.tensor([step]))
-        logits, hidden, caches = model.step(row, torch.ones(1, dtype=torch.int64), lengths + step, start, caches)
+        logits, hidden, caches = model.step(
+            row, torch.ones(1, dtype=torch.int64), lengths + step, start, caches
+        )
         all_logits.append(logits)
         all_hidden.append(hidden[:, -1])
     assert_close(torch.stack(all_logits, 1), fx.outputs["tf_logits"], fx.tolerance)
@@ -143,7 +145,9 @@ def test_rows_of_a_ragged_batch_equal_single_runs() -> None:
         row = slice(b, b + 1)
         one, one_length = model.prompt(conditioning[row], text[row, : lengths[b]], lengths[row], rate[row])
         alone, _, own = model.step(one, one_length, zero[row], zero[row], empty_caches(model, 1, 48))
-        alone2, _, _ = model.step(model.next_row(code[row], zero[row]), zero[row] + 1, one_length, zero[row], own)
+        alone2, _, _ = model.step(
+            model.next_row(code[row], zero[row]), zero[row] + 1, one_length, zero[row], own
+        )
         assert_close(logits[row], alone, 1e-4)
         assert_close(logits2[row], alone2, 1e-4)
 

@@ -19,7 +19,7 @@ SMALL = CodecDims(codebook_size=50, codebook_dim=4, vocos_dim=12, vocos_ffn=20, 
 
 
 @pytest.fixture(autouse=True)
-def no_gradients():  # noqa: ANN201
+def no_gradients():
     with torch.no_grad():
         yield
 

@@ -19,7 +19,7 @@ SMALL = SemanticEncoderDims(stride=3, hidden=24, layers=2, heads=3, ffn=40, conv
 
 
 @pytest.fixture(autouse=True)
-def no_gradients():  # noqa: ANN201
+def no_gradients():
     with torch.no_grad():
         yield
 

@@ -17,7 +17,7 @@ FIXTURE = load("campplus")
 
 
 @pytest.fixture(autouse=True)
-def no_gradients():  # noqa: ANN201
+def no_gradients():
     with torch.no_grad():
         yield
 

@@ -84,9 +84,7 @@ def fixture_dims(config: dict[str, Any]) -> ModelDims:
         speaker=conformer(g["condition_module"]),
         emotion=conformer(g["emo_condition_module"]),
     )
-    return replace(
-        ModelDims(), gpt=gpt, semantic_encoder=SemanticEncoderDims(hidden=config["semantic_dim"])
-    )
+    return replace(ModelDims(), gpt=gpt, semantic_encoder=SemanticEncoderDims(hidden=config["semantic_dim"]))
 
 
 def randomise(module: torch.nn.Module, seed: int = 0, scale: float = 0.3) -> None:
@@ -95,7 +93,9 @@ def randomise(module: torch.nn.Module, seed: int = 0, scale: float = 0.3) -> Non
     with torch.no_grad():
         for parameter in module.parameters():
             fan = parameter.shape[-1] if parameter.dim() > 1 else 1.0
-            parameter.copy_(torch.randn(parameter.shape, generator=generator) * scale / fan**0.5 + (parameter.dim() == 1))
+            parameter.copy_(
+                torch.randn(parameter.shape, generator=generator) * scale / fan**0.5 + (parameter.dim() == 1)
+            )
         for name, buffer in module.named_buffers():
             if name.endswith(("running_mean", "stat_mean")):
                 buffer.copy_(torch.randn(buffer.shape, generator=generator) * 0.1)

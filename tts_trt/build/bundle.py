@@ -1,8 +1,8 @@
 """Exported graphs to a sealed bundle: ONNX files for ONNX Runtime, plans for the TensorRT family.
 
-    BUNDLE/manifest.json
-    BUNDLE/graphs/<graph>.onnx (+ .data)   or   <graph>.plan
-    BUNDLE/assets/config.json, text tables, voices/<name>.wav
+BUNDLE/manifest.json
+BUNDLE/graphs/<graph>.onnx (+ .data)   or   <graph>.plan
+BUNDLE/assets/config.json, text tables, voices/<name>.wav
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import dataclasses
 import platform
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -57,7 +57,7 @@ class BundlePlan:
     float_type: str
     limits: Limits
     graphs: Mapping[str, GraphSource]
-    config: BuildConfig = BuildConfig()
+    config: BuildConfig = field(default_factory=BuildConfig)
 
     @property
     def name(self) -> str:
@@ -87,7 +87,9 @@ def existing_bundle(target: Path, wanted: str) -> Manifest | None:
         manifest = load_manifest(target)
     except BundleError:
         return None
-    sizes = all((target / f).is_file() and (target / f).stat().st_size == e.bytes for f, e in manifest.files.items())
+    sizes = all(
+        (target / f).is_file() and (target / f).stat().st_size == e.bytes for f, e in manifest.files.items()
+    )
     return manifest if sizes and manifest.verification.get("fingerprint") == wanted else None
 
 
@@ -97,7 +99,9 @@ def build_bundle(
     """Build into ``target`` atomically. ``verify`` sees the unsealed folder: what it returns enters the manifest, what
     it raises leaves nothing behind. BuildError or BundleError otherwise."""
     if plan.executor not in EXECUTORS:
-        raise BuildError(f"no executor {plan.executor!r}; there are {', '.join(EXECUTORS)}", hint="--executor auto")
+        raise BuildError(
+            f"no executor {plan.executor!r}; there are {', '.join(EXECUTORS)}", hint="--executor auto"
+        )
     wanted = plan_fingerprint(plan)
     if current := existing_bundle(target, wanted):
         return current
@@ -148,13 +152,19 @@ def _fields(plan: BundlePlan, entries: list[GraphEntry], figures: dict[str, Any]
     return {
         "tts_trt": __version__,
         "model": ModelRef(
-            name=model.name, weights_sha256=sha256_file(model.weights), config_sha256=sha256_file(model.config)
+            name=model.name,
+            weights_sha256=sha256_file(model.weights),
+            config_sha256=sha256_file(model.config),
         ),
         "precision": plan.precision,
         "recipe": RecipeRef(name=plan.precision),
         "executor": ExecutorRef(name=plan.executor, version=executor_version(plan.executor)),
         "host": Host(
-            gpu=None, sm=None, driver=None, platform=platform.platform(), cpu=platform.processor() or platform.machine()
+            gpu=None,
+            sm=None,
+            driver=None,
+            platform=platform.platform(),
+            cpu=platform.processor() or platform.machine(),
         ),
         "latents": plan.latents,
         "float_type": plan.float_type,
@@ -173,4 +183,3 @@ def _assets(model: ModelFolder) -> dict[str, Path]:
     """File name under ``assets/`` -> source."""
     voices = {f"voices/{name}.wav": path for name, path in model.voices.items()}
     return {"config.json": model.config, **model.text_tables, **voices}
-

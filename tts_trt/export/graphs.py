@@ -102,7 +102,9 @@ class MelConditionGraph(nn.Module):
         source_index: torch.Tensor,
         target_lengths: torch.Tensor,
     ) -> torch.Tensor:
-        return self.stage.condition(self.codec.embed(codes), latents, latent_scale, source_index, target_lengths)
+        return self.stage.condition(
+            self.codec.embed(codes), latents, latent_scale, source_index, target_lengths
+        )
 
 
 class FlowStepGraph(nn.Module):
@@ -181,7 +183,12 @@ LENGTH_AXIS = {
 
 
 def _example(
-    spec: GraphSpec, name: str, dtype: str, shape: tuple[int, ...], sizes: dict[str, int], rng: np.random.Generator
+    spec: GraphSpec,
+    name: str,
+    dtype: str,
+    shape: tuple[int, ...],
+    sizes: dict[str, int],
+    rng: np.random.Generator,
 ) -> np.ndarray:
     if name in LENGTH_AXIS or name == "lengths":
         axis = LENGTH_AXIS.get(name) or next(a for a in ("S", "F", "K", "T") if a in sizes)

@@ -1,12 +1,13 @@
 """All graphs of a model to a folder, each checked against torch; what has not changed is not done again.
 
-    OUT/fp32/<graph>.onnx   and   OUT/fp16/<graph>.onnx   with weights beside them
-    OUT/export.json         what each graph was made from and how far it is from torch
+OUT/fp32/<graph>.onnx   and   OUT/fp16/<graph>.onnx   with weights beside them
+OUT/export.json         what each graph was made from and how far it is from torch
 """
 
 from __future__ import annotations
 
 import json
+import shutil
 import tempfile
 from collections.abc import Callable
 from dataclasses import asdict
@@ -19,7 +20,15 @@ from tts_trt.artifacts import sha256_file
 from tts_trt.atomic import write_atomic
 from tts_trt.export.parity import compare_graph, require_parity
 from tts_trt.export.passes import census, save, strip, to_half
-from tts_trt.export.record import RECORD, ExportRecord, GraphRecord, export_fingerprint, is_current, read_record
+from tts_trt.export.record import (
+    RECORD,
+    ExportRecord,
+    GraphRecord,
+    export_fingerprint,
+    file_bytes,
+    is_current,
+    read_record,
+)
 from tts_trt.export.to_onnx import check_graph, export_graph
 from tts_trt.model.family import TtsModel
 from tts_trt.model.weight_norm import fold_weight_norm
@@ -77,15 +86,22 @@ def _export_one(
             path = out / precision / f"{spec.name}.onnx"
             path.parent.mkdir(exist_ok=True)
             if precision == "fp32":
-                save(proto, path)
+                for part in plain.parent.iterdir():
+                    shutil.copyfile(part, path.parent / part.name)
             else:
                 to_half(plain, spec, path)
             check_graph(path, spec)
             error = require_parity(compare_graph(model, spec, path, precision))
-            size = path.stat().st_size
+            size = file_bytes(path)
             records.append(
                 GraphRecord(
-                    spec.name, precision, f"{precision}/{path.name}", sha256_file(path), size, error, census(path)
+                    spec.name,
+                    precision,
+                    f"{precision}/{path.name}",
+                    sha256_file(path),
+                    size,
+                    error,
+                    census(path),
                 )
             )
     return records

@@ -49,12 +49,16 @@ def tolerance_of(precision: str, graph: str) -> float:
     return LOOSER.get((precision, graph), TOLERANCE[precision])
 
 
-def compare_graph(model: TtsModel, spec: GraphSpec, path: Path, precision: str, seed: int = 1) -> list[Parity]:
+def compare_graph(
+    model: TtsModel, spec: GraphSpec, path: Path, precision: str, seed: int = 1
+) -> list[Parity]:
     """Parities of every output at every shape of ``SHAPES``, ragged rows included."""
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
     session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-    return [parity for sizes in SHAPES for parity in _compare_at(model, spec, session, precision, sizes, seed)]
+    return [
+        parity for sizes in SHAPES for parity in _compare_at(model, spec, session, precision, sizes, seed)
+    ]
 
 
 def require_parity(found: list[Parity]) -> float:

@@ -75,6 +75,7 @@ def to_half(path: Path, spec: GraphSpec, out: Path, rule: Fp32Rule | None = None
     """
     model = onnx.load(str(path))
     types = _float_types(path)
+    strip(model)  # recorded value types would contradict the new ones
     rewritten = _Rewrite(model, spec, types, rule or Fp32Rule())
     rewritten.run()
     save(model, out)
@@ -108,7 +109,9 @@ def save(model: onnx.ModelProto, out: Path) -> None:
 
 def _float_types(path: Path) -> set[str]:
     """Names of all float32 values of the graph, by shape inference (weights need not be read)."""
-    inferred = onnx.shape_inference.infer_shapes(onnx.load(str(path), load_external_data=False), strict_mode=True)
+    inferred = onnx.shape_inference.infer_shapes(
+        onnx.load(str(path), load_external_data=False), strict_mode=True
+    )
     graph = inferred.graph
     values = (*graph.input, *graph.output, *graph.value_info)
     found = {v.name for v in values if v.type.tensor_type.elem_type == TensorProto.FLOAT}
@@ -119,7 +122,7 @@ class _Rewrite:
     def __init__(self, model: onnx.ModelProto, spec: GraphSpec, floats: set[str], rule: Fp32Rule) -> None:
         self.graph, self.spec, self.floats, self.rule = model.graph, spec, floats, rule
         self.weights = {i.name: i for i in model.graph.initializer}
-        self.types: dict[str, int] = {name: TensorProto.FLOAT for name in floats}
+        self.types: dict[str, int] = dict.fromkeys(floats, TensorProto.FLOAT)
         self.casts = _Casts()
         self.producer = {o: n for n in self.graph.node for o in n.output}
 
@@ -210,7 +213,9 @@ class _Rewrite:
                     for i, name in enumerate(names):
                         if name == value.name:
                             names[i] = inner
-            added.append(helper.make_node("Cast", [inner], [tensor.name], name=f"{tensor.name}_cast", to=expected))
+            added.append(
+                helper.make_node("Cast", [inner], [tensor.name], name=f"{tensor.name}_cast", to=expected)
+            )
         return added
 
 
@@ -218,5 +223,7 @@ def _half_weight(weight: onnx.TensorProto, name: str) -> onnx.TensorProto:
     values = numpy_helper.to_array(weight)
     finite = values[np.isfinite(values)]
     if finite.size and np.abs(finite).max() > HALF_MAX:
-        raise ExportError(f"weight {weight.name} reaches {np.abs(finite).max():.3g}, half precision ends at {HALF_MAX:g}")
+        raise ExportError(
+            f"weight {weight.name} reaches {np.abs(finite).max():.3g}, half precision ends at {HALF_MAX:g}"
+        )
     return numpy_helper.from_array(values.astype(np.float16), name)

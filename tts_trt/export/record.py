@@ -18,7 +18,7 @@ PACKAGE = Path(__file__).resolve().parents[1]
 
 @dataclass(frozen=True)
 class GraphRecord:
-    """One exported file. ``error`` is the worst relative RMS against torch; ``census`` counts compute nodes by type."""
+    """One exported file, ``bytes`` with the weights beside it. ``error`` is the worst relative RMS against torch; ``census`` counts compute nodes by type."""
 
     graph: str
     precision: str
@@ -40,7 +40,12 @@ class ExportRecord:
 
 def export_fingerprint(folder: ModelFolder, limits: Limits, precisions: Iterable[str]) -> str:
     """Of everything that decides the graphs: weights, dimensions, limits, the code that makes them, library versions."""
-    sources = [PACKAGE / "spec.py", PACKAGE / "dims.py", *(PACKAGE / "model").glob("*.py"), *(PACKAGE / "export").glob("*.py")]
+    sources = [
+        PACKAGE / "spec.py",
+        PACKAGE / "dims.py",
+        *(PACKAGE / "model").glob("*.py"),
+        *(PACKAGE / "export").glob("*.py"),
+    ]
     return fingerprint(
         {
             "weights": folder.weights,
@@ -65,5 +70,10 @@ def read_record(out: Path) -> ExportRecord | None:
 def is_current(record: ExportRecord | None, wanted: str, out: Path) -> bool:
     if record is None or record.fingerprint != wanted:
         return False
-    files = [(out / g.file, g) for g in record.graphs]
-    return all(path.is_file() and path.stat().st_size == g.bytes for path, g in files)
+    return all(file_bytes(out / graph.file) == graph.bytes for graph in record.graphs)
+
+
+def file_bytes(path: Path) -> int:
+    """Size of an ONNX file and its weights; 0 where it is missing."""
+    parts = (path, path.with_name(path.name + ".data"))
+    return sum(part.stat().st_size for part in parts if part.is_file())

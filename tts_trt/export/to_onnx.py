@@ -63,7 +63,7 @@ def check_graph(path: Path, spec: GraphSpec) -> None:
     """Checker, full shape inference, and the contract's names, in the contract's order."""
     try:
         onnx.checker.check_model(str(path), full_check=True)
-    except onnx.checker.ValidationError as error:
+    except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
         raise ExportError(f"{path} does not check: {error}") from error
     graph = onnx.load(str(path), load_external_data=False).graph
     for kind, found, expected in (

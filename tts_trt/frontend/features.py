@@ -107,7 +107,8 @@ def kaldi_fbank(wave_S: Wave) -> FloatArray:
 def style_features(wave_S: Wave) -> FloatArray:
     """What the style encoder reads: the 16 kHz wave's fbank less its mean over time, (S) -> (F, 80)."""
     fbank = kaldi_fbank(wave_S)
-    return fbank - fbank.mean(0)
+    centred: FloatArray = fbank - fbank.mean(0)
+    return centred
 
 
 def seamless_features(wave_S: Wave, stride: int = 2) -> tuple[FloatArray, NDArray[np.bool_]]:

@@ -18,7 +18,8 @@ def nearest_index(source_len: int, target_len: int) -> NDArray[np.int64]:
         raise UsageError(f"cannot stretch {source_len} frames to {target_len}, expected at least 1 of each")
     scale = np.float32(source_len) / np.float32(target_len)
     index = np.floor(np.arange(target_len, dtype=np.float32) * scale).astype(np.int64)
-    return np.minimum(index, source_len - 1)
+    clipped: NDArray[np.int64] = np.minimum(index, source_len - 1)
+    return clipped
 
 
 def time_grid(steps: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:

@@ -77,7 +77,11 @@ class CodeModel(nn.Module):
         return torch.stack([plain + shift * moved, moved.expand(rate_B.shape[0], -1)], dim=1)
 
     def prompt(
-        self, conditioning_BND: torch.Tensor, text_BL: torch.Tensor, text_lengths_B: torch.Tensor, rate_B: torch.Tensor
+        self,
+        conditioning_BND: torch.Tensor,
+        text_BL: torch.Tensor,
+        text_lengths_B: torch.Tensor,
+        rate_B: torch.Tensor,
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """-> embeddings (B,N+2+L+3,D) right-padded with zeros, and real lengths (B).
 

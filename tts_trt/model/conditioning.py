@@ -159,7 +159,9 @@ class _PerceiverAttention(nn.Module):
     def forward(self, latents: torch.Tensor, context: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
         keys = torch.cat([latents, context], dim=1)
         k, v = self.to_kv(keys).chunk(2, dim=-1)
-        q, k, v = (y.unflatten(-1, (self.heads, PERCEIVER_HEAD)).transpose(1, 2) for y in (self.to_q(latents), k, v))
+        q, k, v = (
+            y.unflatten(-1, (self.heads, PERCEIVER_HEAD)).transpose(1, 2) for y in (self.to_q(latents), k, v)
+        )
         # ONNX Runtime wants the mask's query axis at full size
         full_mask = mask[:, None, None].expand(-1, -1, q.shape[2], -1)
         out = F.scaled_dot_product_attention(q, k, v, attn_mask=full_mask)
@@ -204,7 +206,8 @@ class Perceiver(nn.Module):
         latents = self.latents[None].expand(x_BUD.shape[0], -1, -1)
         always = torch.ones_like(mask_BU[:, :1]).expand(-1, self.latents.shape[0])
         mask = torch.cat([always, mask_BU], dim=1)
-        for attention, feed_forward in self.layers:  # type: ignore[misc]
+        for layer in self.layers:
+            attention, feed_forward = layer.children()
             latents = latents + attention(latents, context, mask)
             latents = latents + feed_forward(latents)
         return self.norm(latents)

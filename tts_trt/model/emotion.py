@@ -28,7 +28,9 @@ class EmotionMatrix(nn.Module):
         similarity = F.normalize(style_BE, dim=-1) @ F.normalize(self.speaker_matrix, dim=-1).T
         return torch.stack([group.argmax(dim=1) for group in similarity.split(self.rows, dim=1)], dim=1)
 
-    def forward(self, emotion_BD: torch.Tensor, style_BE: torch.Tensor, weights_B8: torch.Tensor) -> torch.Tensor:
+    def forward(
+        self, emotion_BD: torch.Tensor, style_BE: torch.Tensor, weights_B8: torch.Tensor
+    ) -> torch.Tensor:
         """sum_c w_c * row_c + (1 - sum w) * emotion. Zero weights leave ``emotion`` as it is."""
         first = torch.tensor([sum(self.rows[:i]) for i in range(len(self.rows))], device=style_BE.device)
         chosen_B8D = self.emotion_matrix[self.nearest(style_BE) + first]

@@ -11,7 +11,13 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
-from tts_trt.frontend.features import FBANK_RATE, hann_sinc_resample, log_mel, seamless_features, style_features
+from tts_trt.frontend.features import (
+    FBANK_RATE,
+    hann_sinc_resample,
+    log_mel,
+    seamless_features,
+    style_features,
+)
 from tts_trt.frontend.timing import nearest_index
 from tts_trt.model.cfm import solve
 from tts_trt.model.family import TtsModel
@@ -55,7 +61,9 @@ class Reference:
         if audio.sample_rate != FBANK_RATE:
             wave16 = hann_sinc_resample(wave_S, audio.sample_rate, FBANK_RATE)
         features, mask = seamless_features(wave16, self.dims.semantic_encoder.stride)
-        semantic = self.model.semantic_encoder.normalised(torch.from_numpy(features)[None], torch.from_numpy(mask)[None])
+        semantic = self.model.semantic_encoder.normalised(
+            torch.from_numpy(features)[None], torch.from_numpy(mask)[None]
+        )
         codes, _ = self.model.semantic_codec.quantize(semantic)
         style = self.model.style_encoder(torch.from_numpy(style_features(wave16))[None])
         return ReferenceVoice(semantic, codes, style, torch.from_numpy(log_mel(wave_S, audio))[None])
@@ -85,7 +93,8 @@ class Reference:
         seen = torch.zeros(1, g.codes, dtype=torch.bool)
         if exact:
             seen[0, [*INITIAL_SEEN, g.start_code]] = True
-        rows, codes, states = [prompt], [], []
+        rows, states = [prompt], []
+        codes: list[int] = []
         while True:
             hidden = gpt.final_norm(gpt.gpt(torch.cat(rows, dim=1)))[:, -1]
             states.append(hidden)
@@ -127,7 +136,12 @@ class Reference:
     ) -> torch.Tensor:
         """-> (1,n_mels,frames); ``noise`` covers reference and target frames."""
         prompt_frames = voice.mel_1MT.shape[2]
-        before = self._condition(voice.codes_1T, latents_1MD.new_zeros(1, voice.codes_1T.shape[1], latents_1MD.shape[2]), 0.0, prompt_frames)
+        before = self._condition(
+            voice.codes_1T,
+            latents_1MD.new_zeros(1, voice.codes_1T.shape[1], latents_1MD.shape[2]),
+            0.0,
+            prompt_frames,
+        )
         spoken = self._condition(torch.tensor([codes]), latents_1MD, 1.0, frames)
         flow = self.dims.flow
         mel = solve(
@@ -143,10 +157,16 @@ class Reference:
         )
         return mel[:, :, prompt_frames:]
 
-    def _condition(self, codes: torch.Tensor, latents: torch.Tensor, scale: float, frames: int) -> torch.Tensor:
+    def _condition(
+        self, codes: torch.Tensor, latents: torch.Tensor, scale: float, frames: int
+    ) -> torch.Tensor:
         source = torch.from_numpy(nearest_index(codes.shape[1], frames))[None]
         return self.model.s2mel.condition(
-            self.model.semantic_codec.embed(codes), latents, torch.tensor([scale]), source, torch.tensor([frames])
+            self.model.semantic_codec.embed(codes),
+            latents,
+            torch.tensor([scale]),
+            source,
+            torch.tensor([frames]),
         )
 
     @torch.inference_mode()

@@ -42,7 +42,9 @@ def load_strictly(module: nn.Module, tensors: Mapping[str, torch.Tensor], where:
             f"{where} does not fit the model's dimensions: " + "; ".join(problems),
             hint="check that config.json and the weights belong together",
         )
-    module.load_state_dict({k: v for k, v in tensors.items() if k in own and not k.endswith(DERIVED)}, strict=False)
+    module.load_state_dict(
+        {k: v for k, v in tensors.items() if k in own and not k.endswith(DERIVED)}, strict=False
+    )
 
 
 def load_model(folder: ModelFolder) -> TtsModel:
@@ -52,7 +54,9 @@ def load_model(folder: ModelFolder) -> TtsModel:
     try:
         tensors = load_file(path)
     except (OSError, SafetensorError) as error:
-        raise WeightsError(f"{path} cannot be read: {error}", hint="restore the file; it may be cut short") from error
+        raise WeightsError(
+            f"{path} cannot be read: {error}", hint="restore the file; it may be cut short"
+        ) from error
     model = TtsModel(dims)
     load_strictly(model, tensors, str(path))
     return model.eval()

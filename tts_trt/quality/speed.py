@@ -84,7 +84,11 @@ def measure(bundles: Sequence[Path], runs: int, threads: int, report: Report | N
         for synthesizer in opened:
             synthesizer.close()
     return {
-        "machine": {"platform": platform.platform(), "cores": os.cpu_count(), "threads": threads or os.cpu_count()},
+        "machine": {
+            "platform": platform.platform(),
+            "cores": os.cpu_count(),
+            "threads": threads or os.cpu_count(),
+        },
         "date": time.strftime("%Y-%m-%d"),
         "copy_bandwidth_gb_s": bandwidth / 1e9,
         "sentence": SENTENCE,
@@ -158,7 +162,7 @@ def render(found: dict[str, Any]) -> RenderableType:
     rows: dict[str, Callable[[dict[str, Any]], str]] = {
         "RTF": lambda s: f"{s['rtf']:.2f}",
         "time to first audio": lambda s: f"{1e3 * s['first_audio']:.0f} ms",
-        **{f"decode step at {p}": (lambda s, p=p: f"{s['step_ms'][p]:.2f} ms") for p in STEPS_AT},
+        **{f"decode step at {p}": _step_cell(p) for p in STEPS_AT},
         "ceiling of a step": lambda s: f"{s['ceiling_ms']:.2f} ms",
         "cache": lambda s: f"{s['cache_mib']:.1f} MiB",
         "graphs": lambda s: f"{s['graph_mib']:.1f} MiB",
@@ -166,14 +170,21 @@ def render(found: dict[str, Any]) -> RenderableType:
         "loading, first run": lambda s: f"{s['load']:.2f} s",
     }
     stages = list(found["bundles"][0]["stages"])
-    for stage in stages:
-        rows[f"  {stage}"] = lambda s, stage=stage: f"{1e3 * s['stages'].get(stage, 0):.1f} ms"  # type: ignore[misc]
+    rows |= {f"  {stage}": _stage_cell(stage) for stage in stages}
     table.add_column("")
     for speed in found["bundles"]:
         table.add_column(speed["bundle"], justify="right")
     for name, cell in rows.items():
         table.add_row(name, *(cell(speed) for speed in found["bundles"]))
     return Group(table, f"copy bandwidth {found['copy_bandwidth_gb_s']:.1f} GB/s")
+
+
+def _step_cell(position: int) -> Callable[[dict[str, Any]], str]:
+    return lambda speed: f"{speed['step_ms'][position]:.2f} ms"
+
+
+def _stage_cell(stage: str) -> Callable[[dict[str, Any]], str]:
+    return lambda speed: f"{1e3 * speed['stages'].get(stage, 0.0):.1f} ms"
 
 
 def _timed(call: Callable[[], object]) -> float:

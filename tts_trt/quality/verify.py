@@ -51,7 +51,9 @@ def check_speech(wave: NDArray[np.float32], sample_rate: int, where: str) -> Aud
         raise SynthesisError(f"{where}: the audio is empty or holds NaN")
     figures = audio_figures(wave, sample_rate)
     if figures.rms < LEAST_RMS:
-        raise SynthesisError(f"{where}: the audio is silent (RMS {figures.rms:.2g}, expected {LEAST_RMS} or more)")
+        raise SynthesisError(
+            f"{where}: the audio is silent (RMS {figures.rms:.2g}, expected {LEAST_RMS} or more)"
+        )
     if figures.clipped:
         raise SynthesisError(f"{where}: {figures.clipped} samples are clipped")
     return figures
@@ -93,7 +95,8 @@ def compare_codes(baseline: Synthesizer, candidate: Synthesizer, texts: tuple[st
         request = Request(text, voice, sampling=params)
         codes = [code for part in baseline.synthesize(request).codes for code in part.tolist()]
         base, other = (
-            teacher_forced(s.engines, s.dims, s.limits, s.decode_row(request), codes) for s in (baseline, candidate)
+            teacher_forced(s.engines, s.dims, s.limits, s.decode_row(request), codes)
+            for s in (baseline, candidate)
         )
         found.append(agreement(base, other))
     steps = sum(a.steps for a in found)

@@ -1,6 +1,6 @@
 """Text and voice in, speech out.
 
-    with Synthesizer("engines/nano-fp32") as tts:
+    with Synthesizer.from_bundle("engines/nano-fp32-onnxruntime") as tts:
         result = tts.synthesize(Request("Good morning.", "anna"))
 
 S samples. Whole: plan -> conditioning -> decode -> mel condition -> flow -> vocoder -> finish. The segments of all requests
@@ -12,7 +12,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -27,6 +27,7 @@ from tts_trt.runtime.bundle import Bundle, load_bundle
 from tts_trt.runtime.decode import Decoded, Decoder, DecodeRow
 from tts_trt.runtime.engine import CPU
 from tts_trt.runtime.finish import Heard, check, fade, join, levelled
+from tts_trt.runtime.kv_cache import KvCache
 from tts_trt.runtime.plan import Plan, Planner, Segment
 from tts_trt.runtime.request import Request, Result, SegmentInfo
 from tts_trt.runtime.sampling import mel_noise
@@ -41,18 +42,21 @@ NEUTRAL = (0.0,) * len(EMOTIONS)
 
 
 class Synthesizer:
-    """Speaks with one bundle: a directory, verified as it is opened, or one in memory. Threads may share it."""
+    """Speaks with one bundle. Threads may share it; each call is independent."""
 
-    def __init__(self, bundle: str | Path | Bundle, *, threads: int = 0, provider: str = CPU) -> None:
-        """BundleError for a damaged directory, EngineError for one that cannot run here."""
-        if not isinstance(bundle, Bundle):
-            bundle = load_bundle(bundle, threads=threads, provider=provider)
+    def __init__(self, bundle: Bundle) -> None:
         self.dims, self.limits, self.voices = bundle.dims, bundle.limits, bundle.voices
         self.encoder = VoiceEncoder(bundle.engines, bundle.dims)
-        self._engines = bundle.engines
+        self.engines = bundle.engines
         self._planner = Planner(bundle.tokenizer, bundle.dims, bundle.limits)
         self._decoder = Decoder(bundle.engines, bundle.dims, bundle.limits)
         self._acoustic = Acoustic(bundle.engines, bundle.dims)
+
+    @classmethod
+    def from_bundle(cls, folder: Path | str, *, threads: int = 0, provider: str = CPU) -> Self:
+        """A bundle directory, verified before it is opened. BundleError for a damaged one, EngineError for one that
+        cannot run here; ``threads`` 0 leaves their number to the executor."""
+        return cls(load_bundle(folder, threads=threads, provider=provider))
 
     def __enter__(self) -> Self:
         return self
@@ -63,7 +67,7 @@ class Synthesizer:
         self.close()
 
     def close(self) -> None:
-        self._engines.close()
+        self.engines.close()
 
     def voice(self, voice: str | Source | Voice) -> Voice:
         """A voice by name, from a recording, or as it is. UsageError for an unknown name."""
@@ -77,6 +81,15 @@ class Synthesizer:
                 hint="name one of them, or a recording such as voice.wav",
             )
         return self.encoder.encode(voice)
+
+    def decode_row(self, request: Request) -> DecodeRow:
+        """What the code model gets for the request's first segment."""
+        segment = self._planner.plan(request).segments[0]
+        return _row(segment, self._conditioning(request, self.voice(request.voice)))
+
+    def decode_cache(self, rows: int = 1) -> AbstractContextManager[KvCache]:
+        """A cache from the pool, for measurements of the code model alone."""
+        return self._decoder.cache(rows)
 
     def synthesize(self, request: Request, cancel: threading.Event | None = None) -> Result:
         return self.synthesize_batch([request], cancel)[0]
