@@ -145,7 +145,7 @@ def verify(
 def inspect(bundle: BundleArgument, as_json: JsonOption = False) -> None:
     """Manifest, profiles, precision census, sizes."""
     from tts_trt.artifacts import load_manifest
-    from tts_trt.inspection import describe
+    from tts_trt.commands.inspect import describe
 
     manifest = load_manifest(bundle)
     if as_json:
@@ -175,10 +175,10 @@ def synth(
     as_json: JsonOption = False,
 ) -> None:
     """Speak a text in a voice."""
-    from tts_trt import speak
+    from tts_trt.commands.synth import Asked, speak
 
-    request = speak.Asked(text, text_file, voice, emotion, emotion_audio, rate, duration, seed, greedy)
-    report = speak.speak(bundle, request, out, threads)
+    request = Asked(text, text_file, voice, emotion, emotion_audio, rate, duration, seed, greedy)
+    report = speak(bundle, request, out, threads)
     log.print(
         f"{out}: {report['seconds']:.2f} s of speech in {report['took']:.2f} s, RTF {report['rtf']:.2f}"
     )

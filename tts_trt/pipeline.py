@@ -142,4 +142,6 @@ def _plan(
         name: GraphSource(spec, exports / records[name].file, records[name].census)
         for name, spec in graph_specs(dims, limits).items()
     }
-    return BundlePlan(folder, precision, executor, dims.latents, FLOAT_TYPES[precision], limits, graphs)
+    return BundlePlan(
+        folder, precision, executor, dims.latents, FLOAT_TYPES[precision], limits, graphs, exports / "plans"
+    )

@@ -57,6 +57,7 @@ class BundlePlan:
     float_type: str
     limits: Limits
     graphs: Mapping[str, GraphSource]
+    plans: Path  # folder that keeps compiled plans from build to build
     config: BuildConfig = field(default_factory=BuildConfig)
 
     @property
@@ -113,7 +114,7 @@ def build_bundle(
         for i, (name, graph) in enumerate(plan.graphs.items()):
             if progress:
                 progress(name, i, len(plan.graphs))
-            entries.append(_add_graph(writer, plan, graph))
+            entries.append(_add_graph(writer, plan, graph, progress))
         stamp = {"fingerprint": wanted}
         manifest = writer.seal(**_fields(plan, entries, stamp))
         if verify is None:
@@ -123,7 +124,9 @@ def build_bundle(
         return writer.seal(**_fields(plan, entries, stamp | figures))
 
 
-def _add_graph(writer: BundleWriter, plan: BundlePlan, graph: GraphSource) -> GraphEntry:
+def _add_graph(
+    writer: BundleWriter, plan: BundlePlan, graph: GraphSource, progress: Progress | None
+) -> GraphEntry:
     spec = graph.spec
     if plan.executor == "onnxruntime":
         file = f"graphs/{spec.name}.onnx"
@@ -132,7 +135,7 @@ def _add_graph(writer: BundleWriter, plan: BundlePlan, graph: GraphSource) -> Gr
             writer.add(f"{file}.data", graph.data)
     else:
         file = f"graphs/{spec.name}.plan"
-        build_plan(load_backend(plan.executor), graph.onnx, spec, writer.path(file), plan.config)
+        writer.add(file, _cached_plan(plan, graph, progress))
     profiles = () if plan.executor == "onnxruntime" else tuple(_profiles(spec))
     return GraphEntry(
         name=spec.name,
@@ -141,6 +144,34 @@ def _add_graph(writer: BundleWriter, plan: BundlePlan, graph: GraphSource) -> Gr
         dtypes=dict(graph.census),
         profiles=profiles,
     )
+
+
+def _cached_plan(plan: BundlePlan, graph: GraphSource, progress: Progress | None) -> Path:
+    """The plan of one graph, compiled unless one made from the same inputs is there: a build that was killed, or in which
+    one graph changed, compiles only what is missing."""
+    parts = {"onnx": graph.onnx} | ({"data": graph.data} if graph.data.exists() else {})
+    key = fingerprint(
+        {
+            **parts,
+            "profiles": _profiles(graph.spec),
+            "executor": [plan.executor, executor_version(plan.executor)],
+            "workspace": plan.config.workspace_bytes,
+            "level": plan.config.optimization_level,
+            "targets": list(plan.config.compute_capabilities or ()),
+        }
+    )
+    path = plan.plans / f"{graph.spec.name}-{key[:16]}.plan"
+    if path.is_file():
+        return path
+    plan.plans.mkdir(parents=True, exist_ok=True)
+
+    def report(phase: str, done: int, total: int) -> bool:
+        if progress:
+            progress(f"{graph.spec.name}: {phase}", done, total)
+        return True
+
+    build_plan(load_backend(plan.executor), graph.onnx, graph.spec, path, plan.config, report)
+    return path
 
 
 def _profiles(spec: GraphSpec) -> list[dict[str, Any]]:

@@ -99,4 +99,5 @@ def agreement(baseline: Forced, candidate: Forced) -> Agreement:
 def _log_softmax(logits_MV: FloatArray) -> NDArray[np.float64]:
     shifted = logits_MV.astype(np.float64) - logits_MV.max(1, keepdims=True)
     normaliser: NDArray[np.float64] = np.log(np.exp(shifted).sum(1, keepdims=True))
-    return shifted - normaliser
+    scores: NDArray[np.float64] = shifted - normaliser
+    return scores

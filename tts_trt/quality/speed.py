@@ -26,8 +26,11 @@ from tts_trt.runtime.synthesizer import Synthesizer
 
 SENTENCE = DEMO[1]
 COPY_BYTES = 256 * 2**20
-STEPS_AT = (50, 400)
+STEPS_AT = (50, 200, 400)
 """Cache positions whose step times are compared: without growth they are equal."""
+
+RECOMPUTED_ROWS = 200
+"""Rows that decoding without a cache would run through the transformer again for the next code."""
 
 Report = Callable[[str, int, int], None]
 
@@ -43,6 +46,7 @@ class Speed:
     first_audio: float
     stages: dict[str, float]
     step_ms: dict[int, float]
+    recompute_ms: float
     ceiling_ms: float
     cache_mib: float
     graph_mib: float
@@ -123,7 +127,7 @@ def _summary(
 ) -> Speed:
     total = statistics.median(s[0] for s in samples)
     seconds = statistics.median(s[1] for s in samples)
-    steps, cache_bytes = step_times(synthesizer)
+    steps, recompute, cache_bytes = step_times(synthesizer)
     gpt = sum(p.stat().st_size for p in (bundle / "graphs").glob("gpt.onnx*"))
     return Speed(
         bundle=bundle.name,
@@ -133,6 +137,7 @@ def _summary(
         first_audio=statistics.median(s[2] for s in samples),
         stages={name: statistics.median(s[3].get(name, 0.0) for s in samples) for name in samples[0][3]},
         step_ms=steps,
+        recompute_ms=recompute,
         ceiling_ms=1e3 * (gpt + cache_bytes) / bandwidth,
         cache_mib=cache_bytes / 2**20,
         graph_mib=sum(p.stat().st_size for p in (bundle / "graphs").iterdir()) / 2**20,
@@ -142,19 +147,28 @@ def _summary(
     )
 
 
-def step_times(synthesizer: Synthesizer, repeats: int = 12) -> tuple[dict[int, float], int]:
-    """Median ms of one decode step of the transformer at given cache positions, and the bytes of the cache."""
+def step_times(synthesizer: Synthesizer, repeats: int = 12) -> tuple[dict[int, float], float, int]:
+    """Median ms of a decode step of the transformer at given cache positions, ms of a step without a cache (all rows
+    again), and the bytes of the cache."""
     dims = synthesizer.dims
-    row = np.zeros((1, 1, dims.gpt.dim), np.float32)
-    one = np.ones(1, np.int64)
+    rows = np.zeros((1, RECOMPUTED_ROWS, dims.gpt.dim), np.float32)
     times: dict[int, float] = {}
     with synthesizer.decode_cache() as cache:
-        for position in STEPS_AT:
+
+        def median_ms(count: int, position: int) -> float:
             cache.reset()
-            cache.pos_B = np.full(1, min(position, cache.slots - repeats - 1), np.int64)
-            measured = [_timed(lambda: cache.append(row, one)) for _ in range(repeats)]
-            times[position] = 1e3 * statistics.median(measured)
-        return times, cache.bytes
+            cache.pos_B = np.full(1, position, np.int64)
+            fed, lengths = rows[:, :count], np.full(1, count, np.int64)
+            measured = []
+            for _ in range(repeats):
+                measured.append(_timed(lambda: cache.append(fed, lengths)))
+                if count > 1:
+                    cache.reset()
+            return 1e3 * statistics.median(measured)
+
+        for position in STEPS_AT:
+            times[position] = median_ms(1, position)
+        return times, median_ms(RECOMPUTED_ROWS, 0), cache.bytes
 
 
 def render(found: dict[str, Any]) -> RenderableType:
@@ -163,6 +177,7 @@ def render(found: dict[str, Any]) -> RenderableType:
         "RTF": lambda s: f"{s['rtf']:.2f}",
         "time to first audio": lambda s: f"{1e3 * s['first_audio']:.0f} ms",
         **{f"decode step at {p}": _step_cell(p) for p in STEPS_AT},
+        f"the same without a cache, {RECOMPUTED_ROWS} rows": lambda s: f"{s['recompute_ms']:.2f} ms",
         "ceiling of a step": lambda s: f"{s['ceiling_ms']:.2f} ms",
         "cache": lambda s: f"{s['cache_mib']:.1f} MiB",
         "graphs": lambda s: f"{s['graph_mib']:.1f} MiB",

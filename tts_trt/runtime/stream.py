@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tts_trt.runtime.acoustic import Acoustic, ConditionJob, FlowJob
+from tts_trt.runtime.finish import cross_fade
 from tts_trt.runtime.sampling import mel_noise
 from tts_trt.runtime.voice import Voice
 
@@ -53,7 +54,7 @@ class ChunkedWave:
         self._mel_mT = np.concatenate([self._mel_mT[:, : self._fixed], new_mT], axis=1)
         left = max(0, self._fixed - self._before)
         wave_S = self._acoustic.waves([self._mel_mT[:, left:]])[0][(self._fixed - left) * self._hop :]
-        pass
+        wave_S = cross_fade(self._tail_S, wave_S)
         held = 0 if last else min(self._overlap, frames - self._fixed)
         cut = len(wave_S) - held * self._hop
         self._tail_S, self._fixed = wave_S[cut:], frames - held

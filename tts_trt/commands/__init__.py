@@ -1,0 +1,1 @@
+"""What the larger subcommands do, one file each."""
