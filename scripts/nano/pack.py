@@ -17,6 +17,7 @@ from safetensors.torch import save_file
 from scripts.nano.data import ACTED, VOICES, Utterance, cached_features, load_corpus, pad_stack
 from scripts.nano.encoded import Encoded, cached_encoding, load_teacher
 from scripts.nano.loop import ASSETS, nano_dims
+from scripts.nano.train_flow import silence_latents
 from tts_trt.artifacts import sha256_file
 from tts_trt.dims import EMOTIONS
 from tts_trt.model.family import TtsModel
@@ -46,6 +47,8 @@ def assemble(work: Path) -> TtsModel:
     model.style_encoder.load_state_dict(teacher.style.state_dict())
     model.gpt.load_state_dict(checkpoint(work, "gpt"))
     model.s2mel.load_state_dict(checkpoint(work, "flow", "flow-codes"))
+    if not (work / "flow.pt").exists():
+        silence_latents(model.s2mel)
     model.vocoder.load_state_dict(checkpoint(work, "vocoder"))
     return model.eval()
 
@@ -88,6 +91,7 @@ def write_weights(model: TtsModel, path: Path) -> int:
         if not k.endswith(DERIVED) and not k.startswith(UNUSED)
     }
     save_file(kept, path)
+    path.chmod(0o644)  # it is written for its owner alone
     return path.stat().st_size
 
 

@@ -143,12 +143,19 @@ def validate(model: MelStage, losses: Losses, items: list[Item]) -> dict[str, fl
     return {"loss": sum(found) / len(found)}
 
 
+def silence_latents(model: MelStage) -> None:
+    """Start from what was learnt without latents: their projection adds nothing until it has learnt something."""
+    for parameter in model.gpt_layer[-1].parameters():
+        torch.nn.init.zeros_(parameter)
+
+
 def run(name: str, chosen, gpt: CodeModel | None, start_from: str | None) -> None:  # type: ignore[no-untyped-def]
     dims = nano_dims()
     utterances, features, encoded = setup(chosen.work, dims, 60 if chosen.smoke else None)
     model = MelStage(dims).to(chosen.device)
     if start_from:
         model.load_state_dict(torch.load(chosen.work / f"{start_from}.pt", weights_only=True)["model"])
+        silence_latents(model)
     source = Items(utterances, features, encoded, gpt)
     held = max(4, min(96, len(utterances) // 10))
     validation = [source.make(list(range(i, min(i + 16, held)))) for i in range(0, held, 16)]

@@ -27,6 +27,7 @@ from tts_trt.export.record import (
     export_fingerprint,
     file_bytes,
     is_current,
+    is_intact,
     read_record,
 )
 from tts_trt.export.to_onnx import check_graph, export_graph
@@ -46,29 +47,42 @@ def export_model(
     limits: Limits | None = None,
     progress: Progress | None = None,
 ) -> ExportRecord:
-    """Export, rewrite and check every graph. Raises ExportError when one does not match torch; an earlier export in
-    ``out`` then stays unrecorded and is made anew next time."""
+    """Export, rewrite and check every graph; one that a stopped export has finished is kept. Raises ExportError when a
+    graph does not match torch; it is not recorded and made anew next time."""
     limits = limits or Limits()
     wanted = export_fingerprint(folder, limits, precisions)
     record = read_record(out)
     if record is not None and is_current(record, wanted, out):
         return record
+    made = _finished_graphs(record, wanted, out)
     torch.manual_seed(0)
     model = load_model(folder)
     fold_weight_norm(model)
     specs = graph_specs(read_dims(folder), limits)
     out.mkdir(parents=True, exist_ok=True)
-    (out / RECORD).unlink(missing_ok=True)
-    made: list[GraphRecord] = []
     for i, spec in enumerate(specs.values()):
         if progress:
             progress(spec.name, i, len(specs))
-        made += _export_one(model, spec, out, precisions)
-    record = ExportRecord(wanted, tuple(made))
-    write_atomic(out / RECORD, [json.dumps(asdict(record), indent=1).encode()])
+        if not any(g.graph == spec.name for g in made):
+            made += _export_one(model, spec, out, precisions)
+            _write_record(ExportRecord(wanted, tuple(made), complete=False), out)
+    final = ExportRecord(wanted, tuple(made), complete=True)
+    _write_record(final, out)
     if progress:
         progress("done", len(specs), len(specs))
-    return record
+    return final
+
+
+def _write_record(record: ExportRecord, out: Path) -> None:
+    write_atomic(out / RECORD, [json.dumps(asdict(record), indent=1).encode()])
+
+
+def _finished_graphs(record: ExportRecord | None, wanted: str, out: Path) -> list[GraphRecord]:
+    """What an interrupted export of the same inputs has already written and checked."""
+    if record is None or record.fingerprint != wanted:
+        return []
+    broken = {g.graph for g in record.graphs if not is_intact(g, out)}
+    return [g for g in record.graphs if g.graph not in broken]
 
 
 def _export_one(

@@ -23,8 +23,8 @@ SHAPES: tuple[dict[str, int], ...] = (
 TOLERANCE = {"fp32": 2e-4, "fp16": 2e-2}
 """Largest relative RMS error of a float output: rounding of a chain of layers, far below a wrong one (about 1)."""
 
-LOOSER = {("fp16", "conditioner"): 5e-2, ("fp16", "style_encoder"): 5e-2, ("fp16", "vocoder"): 5e-2}
-"""Deep chains without normalisation in between accumulate more in half precision."""
+LOOSER = {("fp16", "vocoder"): 5e-2}
+"""A deep chain without normalisation in between accumulates more in half precision."""
 
 CODE_AGREEMENT = {"fp32": 1.0, "fp16": 0.9}
 """Least share of equal integers; half precision may flip ties between neighbouring codebook rows."""

@@ -41,11 +41,16 @@ MOVES = frozenset(
 class Fp32Rule:
     """Which nodes stay FP32 besides the sensitive operators."""
 
-    whole_graphs: frozenset[str] = frozenset({"sampler"})
-    """Graphs that compute in FP32 throughout; only their outputs may be half."""
+    whole_graphs: frozenset[str] = frozenset({"sampler", "conditioner", "style_encoder"})
+    """Graphs that compute in FP32 throughout, from weights stored as half. The sampler decides; the conditioner's
+    perceiver has no norm in its residual stream and overflows half; both encoders run once per voice anyway."""
     before: frozenset[str] = frozenset({"Sin", "Cos", "Sqrt", "Reciprocal", "Log", "Exp"})
     """Operators whose argument must be computed in FP32 too: half leaves an angle of 30 five bits after the point, and
     loses the epsilon that is added to a variance."""
+
+
+STORED_HALF_FROM = 256
+"""Least number of values of a weight worth storing as half in a graph that computes in FP32."""
 
 
 @dataclass
@@ -137,6 +142,8 @@ class _Rewrite:
                 self._convert(node, wanted)
             nodes += [*self.casts.nodes, node]
         nodes += self._finish_outputs(nodes)
+        if self.spec.name in self.rule.whole_graphs:
+            nodes = self._store_weights_as_half() + nodes
         del self.graph.node[:]
         self.graph.node.extend(nodes)
         self.graph.initializer.extend(self.casts.weights)
@@ -144,6 +151,20 @@ class _Rewrite:
         kept = [i for i in self.graph.initializer if i.name in used]
         del self.graph.initializer[:]
         self.graph.initializer.extend(kept)
+
+    def _store_weights_as_half(self) -> list[onnx.NodeProto]:
+        """Replace large FP32 weights by half ones and casts, which runtimes fold when they load the graph."""
+        casts = []
+        for name, weight in self.weights.items():
+            if weight.data_type == TensorProto.FLOAT and int(np.prod(weight.dims)) >= STORED_HALF_FROM:
+                self.casts.weights.append(_half_weight(weight, f"{name}_stored"))
+                casts.append(
+                    helper.make_node(
+                        "Cast", [f"{name}_stored"], [name], name=f"{name}_load", to=TensorProto.FLOAT
+                    )
+                )
+                self.graph.initializer.remove(weight)
+        return casts
 
     def _retype_io(self) -> None:
         """Inputs and outputs that follow the bundle's float type become half; caches with them."""

@@ -33,6 +33,7 @@ class GraphRecord:
 class ExportRecord:
     fingerprint: str
     graphs: tuple[GraphRecord, ...]
+    complete: bool  # False: the export was stopped between two graphs
 
     def of(self, precision: str) -> dict[str, GraphRecord]:
         return {g.graph: g for g in self.graphs if g.precision == precision}
@@ -62,15 +63,21 @@ def read_record(out: Path) -> ExportRecord | None:
     """The record of an earlier export, or None where there is none that can be read."""
     try:
         raw = json.loads((out / RECORD).read_text())
-        return ExportRecord(raw["fingerprint"], tuple(GraphRecord(**g) for g in raw["graphs"]))
+        return ExportRecord(
+            raw["fingerprint"], tuple(GraphRecord(**g) for g in raw["graphs"]), raw["complete"]
+        )
     except (OSError, ValueError, KeyError, TypeError):
         return None
 
 
 def is_current(record: ExportRecord | None, wanted: str, out: Path) -> bool:
-    if record is None or record.fingerprint != wanted:
+    if record is None or record.fingerprint != wanted or not record.complete:
         return False
-    return all(file_bytes(out / graph.file) == graph.bytes for graph in record.graphs)
+    return all(is_intact(graph, out) for graph in record.graphs)
+
+
+def is_intact(graph: GraphRecord, out: Path) -> bool:
+    return file_bytes(out / graph.file) == graph.bytes
 
 
 def file_bytes(path: Path) -> int:
