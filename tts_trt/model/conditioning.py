@@ -17,6 +17,7 @@ from tts_trt.dims import ConformerDims
 
 PERCEIVER_HEAD = 64
 MAX_ROWS = 5000
+MASKED = -1e4  # as good as -inf after a softmax, and half can hold it
 
 
 def sinusoid(rows: int, width: int) -> torch.Tensor:
@@ -73,7 +74,7 @@ class _Attention(nn.Module):
         position = (q + self.pos_bias_v[:, None]) @ p.transpose(-2, -1)
         score = (content + position) / math.sqrt(q.shape[-1])
         hidden_key = ~mask_BU[:, None, None]
-        weights = score.masked_fill(hidden_key, -1e4).softmax(-1).masked_fill(hidden_key, 0.0)
+        weights = score.masked_fill(hidden_key, MASKED).softmax(-1).masked_fill(hidden_key, 0.0)
         return self.linear_out((weights @ v).transpose(1, 2).flatten(2))
 
 
@@ -162,9 +163,9 @@ class _PerceiverAttention(nn.Module):
         q, k, v = (
             y.unflatten(-1, (self.heads, PERCEIVER_HEAD)).transpose(1, 2) for y in (self.to_q(latents), k, v)
         )
-        # ONNX Runtime wants the mask's query axis at full size
-        full_mask = mask[:, None, None].expand(-1, -1, q.shape[2], -1)
-        out = F.scaled_dot_product_attention(q, k, v, attn_mask=full_mask)
+        # spelt out: TensorRT-RTX 1.7 crashes on a fused attention with one query, two heads and this mask
+        score = (q @ k.transpose(-2, -1)) / math.sqrt(PERCEIVER_HEAD)
+        out = score.masked_fill(~mask[:, None, None], MASKED).softmax(-1) @ v
         return self.to_out(out.transpose(1, 2).flatten(2))
 
 
