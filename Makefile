@@ -20,6 +20,7 @@ endif
 MODEL ?= nano
 OUT ?= engines
 WORK ?= build/nano
+SMOKE ?=
 BUNDLES ?= $(wildcard $(OUT)/$(MODEL)-*-onnxruntime)
 TTS_TRT := $(PYTHON) -m tts_trt
 PIP := $(PYTHON) -m pip --disable-pip-version-check --quiet
@@ -71,12 +72,13 @@ clean: ## built engines, caches and reports; .venv and trained weights stay
 lock: setup ## requirements.lock anew from pyproject.toml
 	$(PYTHON) -m scripts.lock
 
-train-nano: setup ## train the embedded voice from nothing (hours); needs flite
+train-nano: setup ## train the embedded voice from nothing (hours; SMOKE=--smoke: a minute); needs flite
 	@ldconfig -p | grep -q 'libflite\.so\.1' \
 	  || { echo "libflite is missing; try: apt install flite" >&2; exit 1; }
-	$(PYTHON) -m scripts.nano.corpus --out $(WORK)/corpus
-	$(PYTHON) -m scripts.nano.durations $(WORK)/corpus
-	$(PYTHON) -m scripts.nano.train_codec --work $(WORK)
-	$(PYTHON) -m scripts.nano.train_vocoder --work $(WORK)
-	$(PYTHON) -m scripts.nano.train_gpt --work $(WORK)
-	$(PYTHON) -m scripts.nano.train_flow --work $(WORK)
+	$(PYTHON) -m scripts.nano.corpus --out $(WORK)/corpus $(SMOKE)
+	$(PYTHON) -m scripts.nano.corpus --split heldout --count 400 --out $(WORK)/heldout $(SMOKE)
+	$(PYTHON) -m scripts.nano.train_codec --work $(WORK) $(SMOKE)
+	$(PYTHON) -m scripts.nano.train_vocoder --work $(WORK) $(SMOKE)
+	$(PYTHON) -m scripts.nano.train_gpt --work $(WORK) $(SMOKE)
+	$(PYTHON) -m scripts.nano.train_flow --work $(WORK) $(SMOKE)
+	$(PYTHON) -m scripts.nano.pack --work $(WORK) --out $(if $(SMOKE),$(WORK)/voice,tts_trt/assets/nano)

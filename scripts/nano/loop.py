@@ -10,7 +10,7 @@ import os
 import random
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -58,6 +58,8 @@ def options(
         args.steps, args.batch = min(args.steps, 6), min(args.batch, 4)
     chosen = Options(**vars(args))
     torch.set_num_threads(chosen.threads)
+    if chosen.device != "cpu":
+        torch.set_default_device(chosen.device)  # what the losses make (masks, noise) is then where the model is
     seed_all(chosen.seed)
     return chosen
 
@@ -70,6 +72,20 @@ def seed_all(seed: int) -> None:
 
 def nano_dims() -> ModelDims:
     return from_dict(ModelDims, json.loads((ASSETS / "config.json").read_text()), "config.json")
+
+
+def to_device(value: Any, device: str) -> Any:
+    """Tensors inside a tuple, list, dict or dataclass, moved; everything else as it is."""
+    if isinstance(value, torch.Tensor):
+        return value.to(device)
+    if isinstance(value, dict):
+        return {key: to_device(item, device) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return type(value)(to_device(item, device) for item in value)
+    if is_dataclass(value) and not isinstance(value, type):
+        changed = {f.name: to_device(getattr(value, f.name), device) for f in fields(value)}
+        return replace(value, **changed)
+    return value
 
 
 def learning_rate(step: int, steps: int, peak: float, warmup: int = 200) -> float:
@@ -120,7 +136,7 @@ def train(
         for group in optimiser.param_groups:
             group["lr"] = learning_rate(step, chosen.steps, chosen.lr)
         with torch.autocast(chosen.device.split(":")[0], dtype=torch.bfloat16, enabled=autocast):
-            parts = loss_of(next(batches), step)
+            parts = loss_of(to_device(next(batches), chosen.device), step)
         optimiser.zero_grad(set_to_none=True)
         parts["loss"].backward()
         norm = nn.utils.clip_grad_norm_(model.parameters(), 1.0)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -114,6 +115,8 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=ASSETS)
     args = parser.parse_args()
     torch.set_num_threads(1)
+    if args.out != ASSETS:
+        shutil.copytree(ASSETS, args.out, dirs_exist_ok=True)
     dims = nano_dims()
     model = assemble(args.work)
     utterances = load_corpus(args.work / "corpus")

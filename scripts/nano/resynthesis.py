@@ -1,6 +1,6 @@
 """What the codec, the flow and the vocoder cost by themselves: held-out speech through real codes, without the code model.
 
-    python -m scripts.nano.resynthesis --work build/nano --count 40
+python -m scripts.nano.resynthesis --work build/nano --count 40
 """
 
 from __future__ import annotations

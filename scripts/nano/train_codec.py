@@ -25,7 +25,7 @@ from scripts.nano.data import (
     pad_stack,
     phone_at,
 )
-from scripts.nano.loop import nano_dims, options, train
+from scripts.nano.loop import nano_dims, options, to_device, train
 from tts_trt.dims import ModelDims
 from tts_trt.model.codec import SemanticCodec
 from tts_trt.model.layers import lengths_to_mask
@@ -201,7 +201,7 @@ def main() -> None:
     held = max(2, min(100, len(utterances) // 10))
     model = Teacher(dims, len(names)).to(chosen.device)
     losses = Losses(model, len(names))
-    validation = batch_of(list(range(held)), utterances, features, names)
+    validation = to_device(batch_of(list(range(held)), utterances, features, names), chosen.device)
     lengths = [len(f) for f in features.semantic[held:]]
 
     def batches() -> Iterator[dict]:

@@ -15,7 +15,7 @@ import torch
 
 from scripts.nano.data import Features, Utterance, bucketed, pad_stack
 from scripts.nano.encoded import Encoded, load_teacher
-from scripts.nano.loop import nano_dims, options, train
+from scripts.nano.loop import nano_dims, options, to_device, train
 from scripts.nano.train_gpt import Batches, sequence, setup, states
 from tts_trt.dims import ModelDims
 from tts_trt.frontend.timing import nearest_index
@@ -81,11 +81,12 @@ class Items:
     def _latents(self, picked: list[int]) -> torch.Tensor | None:
         if self.gpt is None:
             return None
-        batch = self.batches.make(picked)
+        device = self.gpt.final_norm.weight.device
+        batch = to_device(self.batches.make(picked), str(device))
         rows, first = sequence(self.gpt, batch)
         hidden, _ = states(self.gpt, rows)
         at = (first - 1)[:, None] + torch.arange(batch.codes.shape[1])
-        return hidden.gather(1, at[..., None].expand(-1, -1, hidden.shape[-1])).float()
+        return hidden.gather(1, at[..., None].expand(-1, -1, hidden.shape[-1])).float().cpu()
 
     def endless(self, lengths: list[int], offset: int, size: int, seed: int) -> Iterator[Item]:
         for picked in bucketed(lengths, size, seed):
@@ -158,8 +159,9 @@ def run(name: str, chosen, gpt: CodeModel | None, start_from: str | None) -> Non
         silence_latents(model)
     source = Items(utterances, features, encoded, gpt)
     held = max(4, min(96, len(utterances) // 10))
-    validation = [source.make(list(range(i, min(i + 16, held)))) for i in range(0, held, 16)]
-    losses = Losses(model, load_teacher(chosen.work, dims).codec)
+    held_items = [source.make(list(range(i, min(i + 16, held)))) for i in range(0, held, 16)]
+    validation = to_device(held_items, chosen.device)
+    losses = Losses(model, load_teacher(chosen.work, dims).codec.to(chosen.device))
     lengths = [min(len(c), MAX_TARGET // 2) for c in encoded.codes[held:]]
     batches = source.endless(lengths, held, chosen.batch, chosen.seed)
     train(
@@ -185,7 +187,7 @@ def main() -> None:
         run("flow-codes", replace(chosen, steps=chosen.steps * 3 // 4), None, None)
     if chosen.phase in ("all", "latents"):
         second = replace(chosen, steps=chosen.steps // 4, lr=chosen.lr / 2)
-        run("flow", second, trained_gpt(chosen.work, nano_dims()), "flow-codes")
+        run("flow", second, trained_gpt(chosen.work, nano_dims()).to(chosen.device), "flow-codes")
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ from torch.nn import functional as F
 
 from scripts.nano.data import Utterance, bucketed, cached_features, load_corpus, pad_stack, phone_at
 from scripts.nano.encoded import Encoded, cached_encoding, load_teacher
-from scripts.nano.loop import nano_dims, options, train
+from scripts.nano.loop import nano_dims, options, to_device, train
 from tts_trt.dims import ModelDims
 from tts_trt.model.code_model import CodeModel
 from tts_trt.model.layers import lengths_to_mask
@@ -193,7 +193,8 @@ def main() -> None:
     source = Batches(utterances, encoded, chosen.seed)
     held = max(4, min(160, len(utterances) // 10))
     quiet = Batches(utterances, encoded, 1)
-    validation = [quiet.make(list(range(i, min(i + 16, held)))) for i in range(0, held, 16)]
+    held_batches = [quiet.make(list(range(i, min(i + 16, held)))) for i in range(0, held, 16)]
+    validation = to_device(held_batches, chosen.device)
     model = CodeModel(dims).to(chosen.device)
     losses = Losses(model, guided_until=max(1, chosen.steps // 2))
     spoken = [i for i in range(held, len(utterances)) if len(encoded.codes[i]) <= dims.gpt.max_codes - 2]
