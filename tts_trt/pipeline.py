@@ -11,13 +11,13 @@ from typing import Any
 
 from tts_trt.artifacts import load_manifest
 from tts_trt.build.bundle import BundlePlan, GraphSource, build_bundle
-from tts_trt.doctor import diagnose
 from tts_trt.errors import BuildError, BundleError, UsageError
 from tts_trt.export.record import ExportRecord, export_fingerprint, is_current, read_record
 from tts_trt.frontend.audio import write_wav
 from tts_trt.manifest import Manifest
 from tts_trt.models import ModelFolder, read_dims
 from tts_trt.quality.verify import DEMO, verify_bundle
+from tts_trt.runtime.bundle import EXECUTOR as RUNTIME_EXECUTOR
 from tts_trt.runtime.request import Request
 from tts_trt.runtime.synthesizer import Synthesizer
 from tts_trt.spec import FLOAT_TYPES, Limits, graph_specs
@@ -40,13 +40,10 @@ class Built:
 
 
 def jobs() -> list[tuple[str, str]]:
-    """Precision and executor of every bundle `make engines` builds: this machine's best executor, and TensorRT-RTX
-    plans, which are built ahead of time for other machines."""
-    best = choose_executor("auto")
-    wanted = [(precision, best) for precision in PRECISIONS]
-    if best != "onnxruntime":
-        wanted = [("fp32", "onnxruntime"), *wanted]  # the baseline every other bundle is compared with
-    if can_build_rtx() and best != "tensorrt-rtx":
+    """Precision and executor of every bundle `make engines` builds: what runs here, and TensorRT-RTX plans, which are
+    built ahead of time for other machines."""
+    wanted = [(precision, choose_executor("auto")) for precision in PRECISIONS]
+    if can_build_rtx():
         wanted += [(precision, "tensorrt-rtx") for precision in PRECISIONS]
     return wanted
 
@@ -68,10 +65,8 @@ def find_baseline(bundle: Path) -> Path | None:
 
 
 def choose_executor(name: str) -> str:
-    """``auto`` becomes the best executor of this machine."""
-    if name != "auto":
-        return name
-    return diagnose().best_executor or "onnxruntime"
+    """``auto`` becomes the best executor the runtime has: bundles of the others can be built, not yet run."""
+    return RUNTIME_EXECUTOR if name == "auto" else name
 
 
 def export(folder: ModelFolder, out: Path, limits: Limits, progress: Progress | None = None) -> ExportRecord:
