@@ -191,10 +191,12 @@ def _example(
     rng: np.random.Generator,
 ) -> np.ndarray:
     if name in LENGTH_AXIS or name == "lengths":
-        axis = LENGTH_AXIS.get(name) or next(a for a in ("S", "F", "K", "T") if a in sizes)
+        own = {a for tensor in spec.inputs for a in tensor.shape}
+        axis = LENGTH_AXIS.get(name) or next(a for a in ("S", "F", "K", "T") if a in own)
         most = sizes.get(axis, 24)
         lengths = rng.integers(max(1, most // 2), most + 1, shape)
         lengths[0] = most
+        lengths[1:2] = max(1, most // 2)  # ragged, whatever was drawn
         return lengths.astype(np.int64)
     if name == "mask":
         rows = rng.integers(shape[1] // 2, shape[1] + 1, (shape[0], 1))
