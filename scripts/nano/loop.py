@@ -59,7 +59,9 @@ def options(
     chosen = Options(**vars(args))
     torch.set_num_threads(chosen.threads)
     if chosen.device != "cpu":
-        torch.set_default_device(chosen.device)  # what the losses make (masks, noise) is then where the model is
+        torch.set_default_device(
+            chosen.device
+        )  # what the losses make (masks, noise) is then where the model is
     seed_all(chosen.seed)
     return chosen
 

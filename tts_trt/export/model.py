@@ -37,6 +37,7 @@ from tts_trt.model.weights import load_model
 from tts_trt.models import ModelFolder, read_dims
 from tts_trt.spec import GraphSpec, Limits, graph_specs
 
+SCRATCH = ".making-"
 Progress = Callable[[str, int, int], None]
 
 
@@ -60,6 +61,8 @@ def export_model(
     fold_weight_norm(model)
     specs = graph_specs(read_dims(folder), limits)
     out.mkdir(parents=True, exist_ok=True)
+    for left in out.glob(f"{SCRATCH}*"):  # of an export that was killed
+        shutil.rmtree(left, ignore_errors=True)
     for i, spec in enumerate(specs.values()):
         if progress:
             progress(spec.name, i, len(specs))
@@ -89,7 +92,7 @@ def _export_one(
     model: TtsModel, spec: GraphSpec, out: Path, precisions: tuple[str, ...]
 ) -> list[GraphRecord]:
     records = []
-    with tempfile.TemporaryDirectory(dir=out) as scratch:
+    with tempfile.TemporaryDirectory(dir=out, prefix=SCRATCH) as scratch:
         raw = export_graph(model, spec, Path(scratch) / f"{spec.name}.onnx")
         proto = onnx.load(str(raw))
         strip(proto)
