@@ -140,23 +140,31 @@ def test_names_with_glob_characters_sweep_only_their_own(tmp_path: Path) -> None
     assert stranger.exists()
 
 
-def test_many_writers_of_one_directory_leave_one_whole_result(tmp_path: Path) -> None:
+@pytest.mark.parametrize("exchange", [True, False])
+def test_many_writers_of_one_directory_leave_one_whole_result(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, exchange: bool
+) -> None:
+    """Every round starts without the directory: two writers once both saw it missing, and the second's rename failed."""
+    if not exchange:
+        monkeypatch.setattr(atomic, "_exchange", lambda a, b: False)
     failures: list[Exception] = []
 
-    def write(who: int) -> None:
+    def write(who: int, gate: threading.Barrier, path: Path) -> None:
         try:
-            for _ in range(5):
-                with atomic_directory(tmp_path / "b") as folder:
-                    for part in range(3):
-                        (folder / str(part)).write_text(str(who))
+            with atomic_directory(path) as folder:
+                for part in range(3):
+                    (folder / str(part)).write_text(str(who))
+                gate.wait()
         except Exception as error:  # noqa: BLE001  a thread's failure must reach the test
             failures.append(error)
 
-    threads = [threading.Thread(target=write, args=(i,)) for i in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert not failures
-    assert len({p.read_text() for p in (tmp_path / "b").iterdir()}) == 1
-    assert [n for n in entries(tmp_path) if n.endswith(".partial")] == []
+    for turn in range(40):
+        path, gate = tmp_path / f"b{turn}", threading.Barrier(4)
+        threads = [threading.Thread(target=write, args=(i, gate, path)) for i in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert not failures
+        assert len({p.read_text() for p in path.iterdir()}) == 1
+    assert [n for n in entries(tmp_path) if n.startswith(".")] == []

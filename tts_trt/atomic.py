@@ -106,9 +106,11 @@ def _sweep(path: Path) -> None:
     """Removes what killed writers of ``path`` left, and puts back a directory that was set aside in a
     swap."""
     aside = _aside(path)
-    if aside.exists() and not path.exists():
-        os.rename(aside, path)
-    _remove(aside)
+    if aside.exists():
+        with _alone(path.parent):
+            if aside.exists() and not path.exists():
+                os.rename(aside, path)
+            _remove(aside)
     for leftover in path.parent.glob(f".{glob.escape(path.name)}.*.partial"):
         try:
             fd = os.open(leftover, os.O_RDONLY)
@@ -128,14 +130,47 @@ def _aside(path: Path) -> Path:
 
 
 def _move_directory(new: Path, path: Path) -> None:
-    """After an exchange ``new`` names the old directory, which the caller removes."""
-    if not path.exists():
-        os.rename(new, path)
-    elif not _exchange(new, path):
-        # Two steps where the file system cannot exchange: a kill between them is mended by the next sweep.
+    """After an exchange ``new`` names the old directory, which the caller removes.
+
+    Between the look and the move a neighbour may put a directory at ``path`` or take the one there away; then we
+    look again. One of the neighbours always gets through.
+    """
+    while True:
+        try:
+            if not path.exists():
+                os.rename(new, path)
+            elif not _exchange(new, path):
+                _replace_in_two_steps(new, path)
+            return
+        except FileNotFoundError:
+            if not new.exists():
+                raise
+        except OSError as error:
+            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+                raise
+
+
+def _replace_in_two_steps(new: Path, path: Path) -> None:
+    """Where the file system cannot exchange. A kill between the steps is mended by the next sweep."""
+    with _alone(path.parent):
+        _remove(_aside(path))
         os.rename(path, _aside(path))
         os.rename(new, path)
         _remove(_aside(path))
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Nobody else swaps in ``folder`` meanwhile. A partial directory is its writer's, who holds its lock already."""
+    if folder.name.endswith(".partial"):
+        yield
+        return
+    fd = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(fd)
 
 
 def _exchange(a: Path, b: Path) -> bool:
