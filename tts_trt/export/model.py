@@ -19,7 +19,7 @@ import torch
 from tts_trt.artifacts import sha256_file
 from tts_trt.atomic import write_atomic
 from tts_trt.export.parity import compare_graph, require_parity
-from tts_trt.export.passes import census, save, strip, to_half
+from tts_trt.export.passes import census, name_by_module, save, strip, to_half
 from tts_trt.export.record import (
     RECORD,
     ExportRecord,
@@ -95,6 +95,7 @@ def _export_one(
     with tempfile.TemporaryDirectory(dir=out, prefix=SCRATCH) as scratch:
         raw = export_graph(model, spec, Path(scratch) / f"{spec.name}.onnx")
         proto = onnx.load(str(raw))
+        name_by_module(proto)
         strip(proto)
         plain = Path(scratch) / "plain" / f"{spec.name}.onnx"
         plain.parent.mkdir()

@@ -6,6 +6,8 @@ sums, exponentials, angles and draws need range or resolution that half does not
 
 from __future__ import annotations
 
+import ast
+from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -73,6 +75,27 @@ def strip(model: onnx.ModelProto) -> None:
         del part.metadata_props[:]
 
 
+COMPUTE = ("MatMul", "Gemm", "Conv", "ConvTranspose", "Attention")
+_SCOPES = "pkg.torch.onnx.name_scopes"
+
+
+def name_by_module(model: onnx.ModelProto) -> None:
+    """Call matrix products and convolutions by the module they come from, such as ``gpt.gpt.h.0.mlp.c_fc``.
+
+    The exporter folds transposed weights into nameless constants, so the node's name is what a recipe or a table of
+    scales can hold on to. Later nodes of one module get ``#2``, ``#3`` .. added.
+    """
+    seen: Counter[str] = Counter()
+    for node in model.graph.node:
+        scopes = next((p.value for p in node.metadata_props if p.key == _SCOPES), None)
+        if node.op_type not in COMPUTE or scopes is None:
+            continue
+        module = next((scope for scope in reversed(ast.literal_eval(scopes)[:-1]) if scope), "")
+        if module:
+            seen[module] += 1
+            node.name = module if seen[module] == 1 else f"{module}#{seen[module]}"
+
+
 def to_half(path: Path, spec: GraphSpec, out: Path, rule: Fp32Rule | None = None) -> None:
     """Rewrite an FP32 graph as FP16 with FP32 islands; weights go to ``out``.data.
 
@@ -84,9 +107,6 @@ def to_half(path: Path, spec: GraphSpec, out: Path, rule: Fp32Rule | None = None
     rewritten = _Rewrite(model, spec, types, rule or Fp32Rule())
     rewritten.run()
     save(model, out)
-
-
-COMPUTE = ("MatMul", "Gemm", "Conv", "ConvTranspose", "Attention")
 
 
 def census(path: Path) -> dict[str, int]:
