@@ -14,13 +14,24 @@ ROOT = Path(__file__).parents[1]
 PACKAGE = "tts_trt"
 LONGEST = 400
 
-BASE = {"errors", "dims", "spec", "manifest", "atomic", "artifacts", "models", "config", "doctor"}
+BASE = {
+    "errors",
+    "dims",
+    "spec",
+    "manifest",
+    "atomic",
+    "artifacts",
+    "models",
+    "config",
+    "doctor",
+    "onnx_scan",
+}
 SEES: dict[str, set[str]] = {
     "base": {"base"},
     "frontend": {"base", "frontend"},
     "model": {"base", "frontend", "model"},
     "export": {"base", "frontend", "model", "export"},
-    "quant": {"base", "frontend", "model", "quant"},
+    "quant": {"base", "frontend", "export", "runtime", "quality", "quant"},
     "build": {"base", "build"},
     "runtime": {"base", "frontend", "runtime"},
     "quality": {"base", "frontend", "model", "runtime", "quality"},

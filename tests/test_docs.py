@@ -12,7 +12,8 @@ import pytest
 from scripts.graph_table import END, PAGE, START, replaced, table
 
 ROOT = Path(__file__).parents[1]
-PAGES = [ROOT / "README.md", ROOT / "engines" / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+FOLDERS = [ROOT, ROOT / "calibration", ROOT / "engines"]
+PAGES = [*(folder / "README.md" for folder in FOLDERS), *sorted((ROOT / "docs").glob("*.md"))]
 IDS = [str(page.relative_to(ROOT)) for page in PAGES]
 
 

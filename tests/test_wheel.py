@@ -51,7 +51,10 @@ def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_the_wheel_holds_every_module_and_asset_and_nothing_else(wheel: Path) -> None:
     names = {name for name in zipfile.ZipFile(wheel).namelist() if ".dist-info/" not in name}
     files = [f for f in (ROOT / "tts_trt").rglob("*") if f.is_file() and "__pycache__" not in f.parts]
-    assert names == {f.relative_to(ROOT).as_posix() for f in files}
+    corpus = [ROOT / "calibration" / "corpus.toml", *(ROOT / "calibration" / "sentences").rglob("*.txt")]
+    assert names == {f.relative_to(ROOT).as_posix() for f in files} | {
+        f"tts_trt/_calibration/{f.relative_to(ROOT / 'calibration').as_posix()}" for f in corpus
+    }
     assert "tts_trt/assets/nano/config.json" in names
 
 
@@ -69,6 +72,12 @@ def test_the_doctor_prints_json(installed: Path, tmp_path: Path) -> None:
     diagnosis = json.loads(out[out.index("{") :])
     assert diagnosis["tts_trt"] in wheel_versions(installed)
     assert diagnosis["best_executor"]
+
+
+def test_the_default_corpus_is_the_one_of_the_wheel(installed: Path, tmp_path: Path) -> None:
+    figures = json.loads(run((installed / "tts-trt", "corpus", "stats", "--json"), tmp_path))
+    assert Path(figures["corpus"]).parts[-3:] == ("tts_trt", "_calibration", "corpus.toml")
+    assert Path(figures["corpus"]).is_relative_to(installed.parent)
 
 
 def wheel_versions(installed: Path) -> set[str]:

@@ -16,7 +16,7 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from tts_trt.errors import TtsTrtError
+from tts_trt.errors import TtsTrtError, UsageError
 
 app = typer.Typer(
     name="tts-trt",
@@ -25,6 +25,8 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+corpus_app = typer.Typer(help="What is spoken to calibrate INT8 scales.", no_args_is_help=True)
+app.add_typer(corpus_app, name="corpus")
 log = Console(stderr=True)
 
 ModelOption = Annotated[str, typer.Option(help="nano, or a model folder")]
@@ -32,6 +34,7 @@ JsonOption = Annotated[bool, typer.Option("--json", help="print one JSON documen
 OutOption = Annotated[Path, typer.Option(help="folder of bundles")]
 ExecutorOption = Annotated[str, typer.Option(help="auto, onnxruntime, tensorrt-rtx or tensorrt")]
 ThreadsOption = Annotated[int, typer.Option(min=0, max=256, help="CPU threads, 0: all cores")]
+CorpusOption = Annotated[Path | None, typer.Option(help="corpus file; default: the one that ships")]
 BundleArgument = Annotated[Path, typer.Argument(help="folder of the bundle", show_default=False)]
 
 
@@ -67,19 +70,77 @@ def export(
 
 
 @app.command()
-def build(
+def calibrate(
     model: ModelOption = "nano",
-    precision: Annotated[str, typer.Option(help="fp32 or fp16")] = "fp32",
-    executor: ExecutorOption = "auto",
-    out: OutOption = Path("engines"),
+    corpus: CorpusOption = None,
+    out: Annotated[
+        Path | None, typer.Option(help="folder for the statistics; default: beside the exported graphs")
+    ] = None,
+    engines: Annotated[Path, typer.Option(help="folder of bundles, which keeps the exported graphs")] = Path(
+        "engines"
+    ),
+    search: Annotated[
+        Path | None, typer.Option(help="find the recipe that the budget allows and write it to this .toml")
+    ] = None,
+    top1: Annotated[
+        float, typer.Option(min=0, max=0.9999, help="budget: least share of equal best codes")
+    ] = 0.975,
+    mel_db: Annotated[float, typer.Option(min=1e-3, help="budget: mel distance")] = 0.5,
+    lsd_db: Annotated[float, typer.Option(min=1e-3, help="budget: log spectral distance of the wave")] = 1.0,
+    utterances: Annotated[int, typer.Option(min=1, help="utterances the search judges by")] = 8,
+    threads: ThreadsOption = 0,
     as_json: JsonOption = False,
 ) -> None:
-    """Build one bundle: export, compile, verify, seal. What is up to date is left alone."""
+    """Let the corpus be spoken, record what every layer sees, and on request search for a recipe."""
+    from tts_trt.commands.calibrate import Asked, render, run
+    from tts_trt.models import find_model
+    from tts_trt.pipeline import EXPORTS
+    from tts_trt.quant.sensitivity import Budget
+
+    folder = find_model(model)
+    exports = engines / EXPORTS / folder.name
+    asked = Asked(
+        corpus,
+        out or exports / "calibration",
+        exports,
+        threads,
+        search,
+        Budget(top1, mel_db, lsd_db),
+        utterances,
+    )
+    with _progress("calibrate") as report:
+        figures = run(folder, asked, report)
+    state = "collected" if figures["fresh"] else "up to date"
+    log.print(f"{figures['out']}  {sum(figures['tensors'].values())} tensors  {state}")
+    if search is not None:
+        Console(stderr=as_json).print(render(figures))
+        log.print(f"{search} written, its evidence beside it")
+    if as_json:
+        _print_json(figures)
+
+
+@app.command()
+def build(
+    model: ModelOption = "nano",
+    precision: Annotated[str, typer.Option(help="fp32, fp16, int8, another recipe, or a .toml")] = "fp32",
+    executor: ExecutorOption = "auto",
+    out: OutOption = Path("engines"),
+    corpus: CorpusOption = None,
+    calibration_cache: Annotated[
+        list[str] | None,
+        typer.Option(help="GRAPH=FILE: take this graph's scales from a TensorRT calibration cache; repeat"),
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Build one bundle: export, calibrate, compile, verify, seal. What is up to date is left alone."""
     from tts_trt import pipeline
     from tts_trt.models import find_model
 
+    quantising = pipeline.Quantising(corpus, caches=_caches(calibration_cache or []))
     with _progress(f"build {precision}") as report:
-        built = pipeline.build(find_model(model), precision, executor, out, progress=report)
+        built = pipeline.build(
+            find_model(model), precision, executor, out, progress=report, quantising=quantising
+        )
     _tell_built(built)
     if as_json:
         _print_json(_summary(built))
@@ -205,6 +266,25 @@ def bench(
         _print_json(found)
 
 
+@corpus_app.command()
+def stats(
+    corpus: Annotated[
+        Path | None, typer.Option(help="corpus file; default: calibration/corpus.toml of this package")
+    ] = None,
+    model: ModelOption = "nano",
+    as_json: JsonOption = False,
+) -> None:
+    """How evenly the calibration corpus covers rates, emotions, voices and sentence types."""
+    from tts_trt.commands.corpus import describe, render
+    from tts_trt.models import find_model
+
+    figures = describe(corpus, find_model(model))
+    if as_json:
+        _print_json(figures)
+    else:
+        Console().print(render(figures))
+
+
 def main(arguments: list[str] | None = None) -> None:
     """Entry point. Deliberate errors are printed without a traceback and decide the exit code."""
     try:
@@ -215,6 +295,18 @@ def main(arguments: list[str] | None = None) -> None:
     except KeyboardInterrupt:
         log.print("stopped; nothing half-written is left")
         sys.exit(130)
+
+
+def _caches(words: list[str]) -> dict[str, Path]:
+    named = {}
+    for word in words:
+        graph, _, file = word.partition("=")
+        if not graph or not file:
+            raise UsageError(
+                f"{word!r} is not GRAPH=FILE", hint="--calibration-cache flow_step=flow_step.cache"
+            )
+        named[graph] = Path(file)
+    return named
 
 
 def _escaped(text: str) -> str:

@@ -7,6 +7,7 @@
     │   └── ConfigError       a configuration file or recipe that does not fit its schema
     ├── WeightsError          a checkpoint with missing, unexpected or mis-shaped tensors
     ├── ExportError           a graph that does not check, or does not match torch
+    ├── QuantError            calibration data that cannot be used, or that belongs to another model
     ├── BuildError            a plan that cannot be built here
     ├── BundleError           a bundle that is truncated, edited, foreign or too new
     ├── EngineError           an engine that cannot be loaded or bound
@@ -53,6 +54,10 @@ class WeightsError(TtsTrtError):
 
 
 class ExportError(TtsTrtError):
+    pass
+
+
+class QuantError(TtsTrtError):
     pass
 
 

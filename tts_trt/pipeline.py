@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from tts_trt.artifacts import load_manifest
+from tts_trt.artifacts import load_manifest, sha256_file
 from tts_trt.build.bundle import BundlePlan, GraphSource, build_bundle
 from tts_trt.errors import BuildError, BundleError, UsageError
-from tts_trt.export.record import ExportRecord, export_fingerprint, is_current, read_record
+from tts_trt.export.record import ExportRecord, GraphRecord, export_fingerprint, is_current, read_record
 from tts_trt.frontend.audio import write_wav
-from tts_trt.manifest import Manifest
+from tts_trt.manifest import Manifest, RecipeRef
 from tts_trt.models import ModelFolder, read_dims
 from tts_trt.quality.verify import DEMO, verify_bundle
 from tts_trt.runtime.bundle import EXECUTOR as RUNTIME_EXECUTOR
@@ -22,7 +22,12 @@ from tts_trt.runtime.request import Request
 from tts_trt.runtime.synthesizer import Synthesizer
 from tts_trt.spec import FLOAT_TYPES, Limits, graph_specs
 
+if TYPE_CHECKING:
+    from tts_trt.quant.calibration import Calibration
+
 PRECISIONS = tuple(FLOAT_TYPES)
+INT8 = "int8"
+"""The recipe of every model: its own where it has one, else the one that ships."""
 EXPORTS = ".export"  # folder of ONNX files inside the folder of bundles
 
 Progress = Callable[[str, int, int], None]
@@ -42,10 +47,8 @@ class Built:
 def jobs() -> list[tuple[str, str]]:
     """Precision and executor of every bundle `make engines` builds: what runs here, and TensorRT-RTX plans, which are
     built ahead of time for other machines."""
-    wanted = [(precision, choose_executor("auto")) for precision in PRECISIONS]
-    if can_build_rtx():
-        wanted += [(precision, "tensorrt-rtx") for precision in PRECISIONS]
-    return wanted
+    executors = [choose_executor("auto"), *(["tensorrt-rtx"] if can_build_rtx() else [])]
+    return [(precision, executor) for executor in executors for precision in (*PRECISIONS, INT8)]
 
 
 def can_build_rtx() -> bool:
@@ -81,6 +84,37 @@ def export(folder: ModelFolder, out: Path, limits: Limits, progress: Progress | 
     return export_model(folder, out, PRECISIONS, limits, progress)
 
 
+def calibrate(
+    folder: ModelFolder,
+    out: Path,
+    *,
+    corpus: Path | None = None,
+    exports: Path,
+    limits: Limits | None = None,
+    threads: int = 0,
+    progress: Progress | None = None,
+) -> Calibration:
+    """Export where needed, then let the corpus be spoken into ``out``; what is up to date is left alone."""
+    _require_onnx()
+    from tts_trt.quant.calibration import calibrate as collect
+    from tts_trt.quant.corpus import read_corpus
+    from tts_trt.quant.corpus_config import default_corpus
+
+    spoken = read_corpus(corpus or default_corpus(), folder, read_dims(folder))
+    record = export(folder, exports, limits or Limits(), progress)
+    graphs = {name: exports / graph.file for name, graph in record.of("fp32").items()}
+    return collect(folder, graphs, spoken, out, limits=limits, threads=threads, progress=progress)
+
+
+@dataclass(frozen=True)
+class Quantising:
+    """What a quantised build may be told. ``caches``: graph -> TensorRT calibration cache, whose scales go first."""
+
+    corpus: Path | None = None  # None: the one that ships
+    calibration: Path | None = None  # folder; None: beside the exported graphs
+    caches: Mapping[str, Path] = field(default_factory=dict)
+
+
 def build(
     folder: ModelFolder,
     precision: str,
@@ -88,14 +122,19 @@ def build(
     out: Path,
     limits: Limits | None = None,
     progress: Progress | None = None,
+    quantising: Quantising | None = None,
 ) -> Built:
-    """Export where needed, then build and verify one bundle under ``out``."""
-    if precision not in PRECISIONS:
-        raise UsageError(f"no precision {precision!r}; there are {', '.join(PRECISIONS)}")
+    """Export, calibrate and quantise where needed, then build and verify one bundle under ``out``. ``precision``: fp32,
+    fp16, or a recipe by name or path."""
     limits = limits or Limits()
-    exports = out / EXPORTS / folder.name
-    record = export(folder, exports, limits, progress)
-    plan = _plan(folder, precision, choose_executor(executor), limits, exports, record)
+    exports, executor = out / EXPORTS / folder.name, choose_executor(executor)
+    if precision in PRECISIONS:
+        record = export(folder, exports, limits, progress)
+        plan = _plan(folder, precision, executor, limits, exports, record)
+    else:
+        plan = _quantised_plan(
+            folder, precision, executor, limits, exports, quantising or Quantising(), progress
+        )
     target = out / plan.name
     before = _created(target)
     baseline = out / f"{folder.name}-fp32-onnxruntime"
@@ -132,11 +171,78 @@ def _plan(
     folder: ModelFolder, precision: str, executor: str, limits: Limits, exports: Path, record: ExportRecord
 ) -> BundlePlan:
     dims = read_dims(folder)
-    records = record.of(precision)
-    graphs = {
-        name: GraphSource(spec, exports / records[name].file, records[name].census)
-        for name, spec in graph_specs(dims, limits).items()
-    }
     return BundlePlan(
-        folder, precision, executor, dims.latents, FLOAT_TYPES[precision], limits, graphs, exports / "plans"
+        folder,
+        precision,
+        executor,
+        dims.latents,
+        FLOAT_TYPES[precision],
+        limits,
+        _sources(folder, limits, exports, record.of(precision)),
+        exports / "plans",
     )
+
+
+def _quantised_plan(
+    folder: ModelFolder,
+    name: str,
+    executor: str,
+    limits: Limits,
+    exports: Path,
+    quantising: Quantising,
+    progress: Progress | None,
+) -> BundlePlan:
+    _require_onnx()
+    from tts_trt.quant.apply import quantise_graphs
+    from tts_trt.quant.calibration import SCALES, imported_scales
+    from tts_trt.quant.recipe import load_recipe, recipe_sha256
+
+    recipe = load_recipe(name, folder)  # before any work: a name may be wrong
+    record = export(folder, exports, limits, progress)
+    stats, binding, table = {}, None, None
+    if recipe.needs_statistics:
+        place = quantising.calibration or exports / "calibration"
+        found = calibrate(
+            folder, place, corpus=quantising.corpus, exports=exports, limits=limits, progress=progress
+        )
+        stats, binding, table = found.stats, found.binding, place / SCALES
+    elif quantising.caches:
+        raise UsageError(f"recipe {recipe.name} quantises no activations, so it has no use for caches")
+    cpu = executor == RUNTIME_EXECUTOR
+    files = exports / "quantised" / f"{recipe.name}-{'cpu' if cpu else 'tensorrt'}"
+    made = quantise_graphs(
+        recipe,
+        {precision: record.of(precision) for precision in PRECISIONS},
+        exports,
+        stats,
+        files,
+        cpu=cpu,
+        scales=imported_scales(quantising.caches, binding) if binding else {},
+    )
+    return BundlePlan(
+        folder,
+        recipe.name,
+        executor,
+        read_dims(folder).latents,
+        FLOAT_TYPES["fp32" if cpu else recipe.base],
+        limits,
+        _sources(folder, limits, files, made.of(recipe.name)),
+        exports / "plans",
+        recipe=RecipeRef(name=recipe.name, sha256=recipe_sha256(recipe)),
+        corpus_sha256=binding.corpus if binding else None,
+        calibration_sha256=sha256_file(table) if table else None,
+    )
+
+
+def _sources(
+    folder: ModelFolder, limits: Limits, files: Path, records: Mapping[str, GraphRecord]
+) -> dict[str, GraphSource]:
+    return {
+        name: GraphSource(spec, files / records[name].file, records[name].census)
+        for name, spec in graph_specs(read_dims(folder), limits).items()
+    }
+
+
+def _require_onnx() -> None:
+    if importlib.util.find_spec("onnx") is None:
+        raise BuildError("quantising needs onnx", hint="pip install 'tts-trt[export]'")

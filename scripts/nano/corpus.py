@@ -1,7 +1,7 @@
 """Render the training corpus of the nano voice: shards of speech with ids, rate, emotion and phone times.
 
     python -m scripts.nano.corpus --count 16000 --out build/nano/corpus
-    python -m scripts.nano.corpus --split heldout --count 400 --out build/nano/heldout
+    python -m scripts.nano.corpus --split heldout --count 240 --out build/nano/heldout
 
 ``shard-0000.npz`` holds ``audio`` (int16, all utterances end to end, 16 kHz) and ``offsets`` (int64, n + 1).
 ``shard-0000.jsonl`` holds one object for each utterance, in the same order:
@@ -23,15 +23,16 @@ import os
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import cycle
+from itertools import cycle, islice
 from pathlib import Path
 
 import numpy as np
 
 from scripts.nano.acting import EMOTIONS, perform
 from scripts.nano.flite import PAUSE, SAMPLE_RATE, VOICES, Flite, Spoken
+from scripts.nano.heldout import shuffled
 from scripts.nano.lexicon import ASSETS, spoken_words
-from scripts.nano.sentences import held_out, training
+from scripts.nano.sentences import training
 from tts_trt.frontend.tokenizer import PhoneTokenizer, Word
 
 SHARD = 500
@@ -86,7 +87,7 @@ def render(job: Job) -> str:
     turns = cycle([(voice, emotion) for emotion in EMOTIONS for voice in VOICES])
     for text in _texts(job):
         voice, emotion = next(turns)
-        utterance = _utterance(flite, tokenizer, rng, text, voice, emotion, spell=job.split == "train")
+        utterance = _utterance(flite, tokenizer, rng, text, voice, emotion, taught=job.split == "train")
         if utterance is None:
             continue
         wave, row = utterance
@@ -100,8 +101,9 @@ def render(job: Job) -> str:
 
 
 def _texts(job: Job) -> Iterator[str]:
-    source = job.seed * 100_000 + job.shard
-    return training(source) if job.split == "train" else held_out(sys.maxsize, source)
+    if job.split == "train":
+        return training(job.seed * 100_000 + job.shard)
+    return islice(shuffled(job.seed), job.shard * SHARD, None)
 
 
 def _utterance(
@@ -111,17 +113,20 @@ def _utterance(
     text: str,
     voice: str,
     emotion: str,
-    spell: bool,
+    taught: bool,
 ) -> tuple[np.ndarray, dict] | None:
-    """Samples (S,) int16 and metadata of one utterance, or None when its length or reading does not fit."""
+    """Samples (S,) int16 and metadata of one utterance, or None when its length or reading does not fit.
+
+    What is ``taught`` has some words in letters, and fewer long utterances than short ones.
+    """
     spoken, rate = perform(flite, text, voice, emotion, float(rng.uniform(*RATES)))
     places = spoken_words(text, spoken)
     if places is None:
         return None
-    words = tokenizer.words(text, (lambda _: bool(rng.random() < LETTERS_SHARE)) if spell else None)
+    words = tokenizer.words(text, (lambda _: bool(rng.random() < LETTERS_SHARE)) if taught else None)
     wave, phones = _trimmed(spoken, rng)
     seconds = len(wave) / SAMPLE_RATE
-    if not MIN_S <= seconds <= LONG_S or (seconds > MAX_S and rng.random() > LONG_SHARE):
+    if not MIN_S <= seconds <= LONG_S or (taught and seconds > MAX_S and rng.random() > LONG_SHARE):
         return None
     return wave, {
         "text": text,

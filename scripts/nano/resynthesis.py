@@ -1,74 +1,194 @@
-"""What the codec, the flow and the vocoder cost by themselves: held-out speech through real codes, without the code model.
+"""What each stage of the nano voice costs in words: held-out speech heard after each of them, beside the speech itself.
 
-python -m scripts.nano.resynthesis --work build/nano --count 40
+    original  flite's recording
+    vocoder   its mel spectrogram, through the vocoder
+    codes     its codes, through flow and vocoder, without latents
+    latents   its codes with the code model's states over them, through flow and vocoder: the path of inference
+    spoken    its text, through everything
+
+python -m scripts.nano.resynthesis --work build/nano --count 40            the checkpoints as trained so far
+python -m scripts.nano.resynthesis --bundle engines/nano-fp32-onnxruntime  what is built
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
-import jiwer
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
-from scripts.nano.data import Utterance, load_corpus
-from scripts.nano.encoded import load_teacher
-from scripts.nano.evaluate import Listener, spoken_words
-from scripts.nano.loop import nano_dims
-from scripts.nano.pack import checkpoint
-from scripts.nano.train_flow import silence_latents
+from scripts.compare_speech import Line, say
+from scripts.nano.data import ACTED, VOICES, Utterance, features_of, load_corpus
+from scripts.nano.encoded import encode, load_teacher
+from scripts.nano.loop import ASSETS
+from scripts.nano.pack import assemble, fill_emotions
+from tts_trt.export.graphs import graph_module
 from tts_trt.frontend.features import log_mel
+from tts_trt.frontend.tokenizer import PhoneTokenizer
 from tts_trt.model.family import TtsModel
-from tts_trt.model.reference import Reference
+from tts_trt.models import find_model
+from tts_trt.quality.numerics import teacher_forced
+from tts_trt.quality.speech import Recogniser, WordErrors, total, word_errors
+from tts_trt.runtime.acoustic import Acoustic, ConditionJob, FlowJob
+from tts_trt.runtime.bundle import Bundle
+from tts_trt.runtime.engine import Arrays, Engines
+from tts_trt.runtime.fake import FakeEngine
+from tts_trt.runtime.sampling import mel_noise
+from tts_trt.runtime.synthesizer import Synthesizer
+from tts_trt.runtime.voice import Voice, VoiceEncoder
+from tts_trt.spec import GraphSpec, Limits, graph_specs
+
+RATE = 16_000
+EMOTION_UTTERANCES = 400  # of the corpus: two dozen of each voice and emotion
+LONGEST_S = 30.0
+STAGES = ("original", "vocoder", "codes", "latents", "spoken")
+
+FloatArray = NDArray[np.float32]
 
 
-def model_of(work: Path) -> TtsModel:
-    """Codec, flow and vocoder as trained so far; the code model stays random and is not used."""
-    dims = nano_dims()
-    model, teacher = TtsModel(dims), load_teacher(work, dims)
-    model.semantic_encoder.load_state_dict(teacher.semantic.state_dict())
-    model.semantic_codec.load_state_dict(teacher.codec.state_dict())
-    model.style_encoder.load_state_dict(teacher.style.state_dict())
-    model.s2mel.load_state_dict(checkpoint(work, "flow-codes"))
-    silence_latents(model.s2mel)
-    model.vocoder.load_state_dict(checkpoint(work, "vocoder"))
-    return model.eval()
+def torch_engines(model: TtsModel, limits: Limits) -> Engines:
+    """The graphs of a model as engines, without exporting them."""
+    return Engines(
+        {name: _torch_engine(spec, model) for name, spec in graph_specs(model.dims, limits).items()}
+    )
 
 
-def resynthesise(reference: Reference, wave: np.ndarray, prompt: np.ndarray, seed: int) -> np.ndarray:
-    """``wave``'s own codes in the voice of ``prompt``."""
-    dims = reference.dims
-    codes = reference.voice(wave).codes_1T[0].tolist()
-    voice = reference.voice(prompt[: int(dims.audio.reference_seconds * dims.audio.sample_rate)])
-    frames = 2 * len(codes)
-    generator = torch.Generator().manual_seed(seed)
-    noise = torch.randn(1, dims.audio.n_mels, voice.mel_1MT.shape[2] + frames, generator=generator)
-    latents = torch.zeros(1, len(codes), dims.gpt.dim)
-    return reference.wave(reference.mel(voice, codes, latents, frames, noise)).numpy()
+def _torch_engine(spec: GraphSpec, model: TtsModel) -> FakeEngine:
+    module = graph_module(spec.name, model).eval()
+
+    @torch.inference_mode()
+    def compute(arrays: Arrays) -> dict[str, Any]:
+        given = [torch.from_numpy(arrays[tensor.name]) for tensor in spec.inputs]
+        made = module(*given[:4], given[4:]) if spec.name == "gpt" else module(*given)
+        values = made if isinstance(made, tuple) else (made,)
+        found = {t.name: v.numpy() for t, v in zip(spec.outputs, values, strict=True)}
+        for name, source in spec.aliases.items():
+            np.copyto(arrays[source], found[name])
+        return found
+
+    return FakeEngine(spec, compute)
+
+
+def checkpoint_synthesizer(work: Path) -> Synthesizer:
+    """Speaks with the checkpoints in ``work``, and the shipped recordings as voices."""
+    model = assemble(work)
+    utterances = load_corpus(work / "corpus", EMOTION_UTTERANCES)
+    fill_emotions(
+        model, utterances, encode(load_teacher(work, model.dims), features_of(utterances, model.dims))
+    )
+    engines = torch_engines(model, Limits())
+    return Synthesizer(
+        Bundle(engines, model.dims, PhoneTokenizer.from_dir(ASSETS), find_model("nano").voices, Limits())
+    )
+
+
+class Resynthesiser:
+    """Recorded speech through the later stages of a synthesizer. M codes, D width, S samples."""
+
+    def __init__(self, tts: Synthesizer) -> None:
+        dims = tts.dims
+        self.tts = tts
+        self._acoustic = Acoustic(tts.engines, dims)
+        # a voice keeps its first seconds only, and here the whole utterance is wanted
+        whole = replace(dims, audio=replace(dims.audio, reference_seconds=LONGEST_S))
+        self._encoder = VoiceEncoder(tts.engines, whole)
+
+    def wave(self, stage: str, line: Line, wave_S: FloatArray) -> FloatArray:
+        """What is left of a recording at RATE after one of the stages but ``spoken``."""
+        if stage == "original":
+            return wave_S
+        if stage == "vocoder":
+            return self._acoustic.waves([log_mel(wave_S, self.tts.dims.audio)])[0]
+        recorded = self._encoder.encode(wave_S, source_rate=RATE)
+        return self._through(line, recorded, self._latents(line, recorded) if stage == "latents" else None)
+
+    def _latents(self, line: Line, recorded: Voice) -> FloatArray:
+        """(M,D): the state before each code, which one-pass models decode with."""
+        codes, row = recorded.codes_F.tolist(), self.tts.decode_row(line.request(self.tts.dims))
+        forced = teacher_forced(self.tts.engines, self.tts.dims, self.tts.limits, row, codes)
+        return forced.hidden[: len(codes)]
+
+    def _through(self, line: Line, recorded: Voice, latents_MD: FloatArray | None) -> FloatArray:
+        dims, voice = self.tts.dims, self.tts.voice(line.voice)
+        frames = self._acoustic.frames(len(recorded.codes_F))
+        (condition,) = self._acoustic.conditions([ConditionJob(recorded.codes_F, latents_MD, frames)])
+        job = FlowJob(
+            condition_Tc=np.concatenate([voice.condition_Tc, condition]),
+            prompt_mP=voice.mel_mT,
+            noise_mT=mel_noise(line.seed, 0, frames, dims.audio.n_mels),
+            style_E=voice.style_E,
+            steps=dims.flow.steps,
+            guidance=dims.flow.guidance,
+        )
+        return self._acoustic.waves(self._acoustic.flow([job]))[0]
+
+
+def line_of(utterance: Utterance, seed: int) -> Line:
+    """The request that asks for what was recorded."""
+    u = utterance
+    return Line(u.text, VOICES[u.voice], ACTED[u.emotion], u.rate, seed)
+
+
+def stage_errors(
+    tts: Synthesizer, utterances: Sequence[Utterance], recogniser: Recogniser, stages: Sequence[str] = STAGES
+) -> dict[str, list[WordErrors]]:
+    """Word errors of every utterance after each stage."""
+    again = Resynthesiser(tts)
+    found: dict[str, list[WordErrors]] = {stage: [] for stage in stages}
+    for i, u in enumerate(utterances):
+        line, wave = line_of(u, i), u.float_wave()
+        for stage in stages:
+            if stage == "spoken":
+                errors = say(tts, line, recogniser).errors
+            else:
+                errors = word_errors(u.text, recogniser.hear(again.wave(stage, line, wave), RATE))
+            found[stage].append(errors)
+        done = "  ".join(f"{stage} {total(counts).rate:.1%}" for stage, counts in found.items())
+        sys.stderr.write(f"\r{i + 1}/{len(utterances)}  {done}  ")
+    sys.stderr.write("\n")
+    return found
+
+
+def breakdown(
+    utterances: Sequence[Utterance], errors: dict[str, list[WordErrors]]
+) -> dict[str, dict[str, float]]:
+    """WER per stage: of all, of each voice, of each emotion."""
+    groups = {"all": [True] * len(utterances)}
+    groups |= {name: [u.voice == k for u in utterances] for k, name in enumerate(VOICES)}
+    groups |= {name: [u.emotion == k for u in utterances] for k, name in enumerate(ACTED)}
+    return {
+        stage: {
+            name: round(total(e for e, inside in zip(counts, chosen, strict=True) if inside).rate, 4)
+            for name, chosen in groups.items()
+            if any(chosen)
+        }
+        for stage, counts in errors.items()
+    }
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--work", type=Path, default=Path("build/nano"))
+    parser.add_argument("--bundle", type=Path, help="a bundle instead of the checkpoints in --work")
+    parser.add_argument("--heldout", type=Path, help="rendered sentences; by default those in --work")
     parser.add_argument("--count", type=int, default=40)
+    parser.add_argument("--stages", nargs="+", choices=STAGES, default=STAGES)
     args = parser.parse_args()
     torch.set_num_threads(1)
-    model = model_of(args.work)
-    reference, listener = Reference(model), Listener()
-    spoken: list[Utterance] = load_corpus(args.work / "heldout", args.count)
-    truth = [spoken_words(u.text) for u in spoken]
-    heard: dict[str, list[str]] = {"flite": [], "vocoder": [], "codes": []}
-    for i, u in enumerate(spoken):
-        wave = u.float_wave()
-        prompt = next(o for o in [*spoken[i + 1 :], *spoken] if o.voice == u.voice).float_wave()
-        with torch.inference_mode():
-            copied = model.vocoder(torch.from_numpy(log_mel(wave, model.dims.audio))[None])[0].numpy()
-        heard["flite"].append(listener.hear(wave))
-        heard["vocoder"].append(listener.hear(copied))
-        heard["codes"].append(listener.hear(resynthesise(reference, wave, prompt, i)))
-    print(json.dumps({"sentences": len(truth)} | {f"wer_{k}": jiwer.wer(truth, v) for k, v in heard.items()}))
+    utterances = load_corpus(args.heldout or args.work / "heldout", args.count)
+    tts = Synthesizer.from_bundle(args.bundle) if args.bundle else checkpoint_synthesizer(args.work)
+    with tts:
+        errors = stage_errors(tts, utterances, Recogniser.named(), args.stages)
+    print(json.dumps({"sentences": len(utterances), "wer": breakdown(utterances, errors)}))
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """ONNX graph + contract -> TensorRT plan.
 
 Precision is in the graph: networks are strongly typed and the builder has no precision switch. TF32 is off,
-so that FP32 means FP32.
+so that FP32 means FP32. The one exception is TensorRT 10's implicit INT8, see tts_trt/build/implicit.py.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import resource
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from tts_trt.atomic import write_atomic
 from tts_trt.build.inspect import layer_census, precision_census
@@ -45,6 +45,16 @@ class PlanInfo:
     warnings: list[str]
 
 
+class Calibration(Protocol):
+    """What implicit INT8 adds to a build, whose network is then weakly typed."""
+
+    def attach(self, backend: Backend, builder: Any, options: Any) -> None:
+        """Sets precision flags, calibrator and calibration profile."""
+
+    def check(self) -> None:
+        """Raises what went wrong in the library's calls to the calibrator."""
+
+
 def build_plan(
     backend: Backend,
     onnx_path: Path,
@@ -52,17 +62,18 @@ def build_plan(
     out_path: Path,
     config: BuildConfig | None = None,
     progress: Progress | None = None,
+    calibration: Calibration | None = None,
 ) -> PlanInfo:
     """Writes ``out_path`` atomically. BuildError in the library's own words when the graph does not parse,
-    does not match its contract or cannot be built, and when ``progress`` cancels; what ``progress`` raises is
-    raised."""
+    does not match its contract or cannot be built, and when ``progress`` cancels; what ``progress`` or the
+    calibration raises is raised."""
     started = time.monotonic()
+    config = config or BuildConfig()
     profiles = resolve_profiles(spec)
     with backend.listening() as messages:
-        parsed = parse_onnx(backend, onnx_path)
-        check_network(parsed, spec)
-        settle_attentions(parsed, backend)
-        notes = _build(backend, parsed, spec, out_path, config or BuildConfig(), profiles, progress, messages)
+        parsed = open_network(backend, onnx_path, spec, strongly_typed=calibration is None)
+        compiled = compile_network(backend, parsed, spec, config, messages, progress, calibration)
+        _write(backend, compiled, out_path, config)
     return PlanInfo(
         path=out_path,
         bytes=out_path.stat().st_size,
@@ -71,29 +82,50 @@ def build_plan(
         layers=layer_census(parsed),
         precisions=precision_census(parsed),
         profiles=profiles,
-        warnings=notes + _worth_telling(messages),
+        warnings=compiled.notes + _worth_telling(messages),
     )
 
 
-def _build(
+@dataclass(frozen=True)
+class Compiled:
+    """``notes`` are on options that the library does not have."""
+
+    plan: Any  # IHostMemory
+    options: Any
+    notes: list[str]
+
+
+def open_network(
+    backend: Backend, onnx_path: Path, spec: GraphSpec, *, strongly_typed: bool = True
+) -> ParsedNetwork:
+    parsed = parse_onnx(backend, onnx_path, strongly_typed=strongly_typed)
+    check_network(parsed, spec)
+    settle_attentions(parsed, backend)
+    return parsed
+
+
+def compile_network(
     backend: Backend,
     parsed: ParsedNetwork,
     spec: GraphSpec,
-    out_path: Path,
     config: BuildConfig,
-    profiles: list[Profile],
-    progress: Progress | None,
     messages: Messages,
-) -> list[str]:
-    """Returns notes on options that this library does not have."""
+    progress: Progress | None = None,
+    calibration: Calibration | None = None,
+) -> Compiled:
+    """Nothing is written. Errors as in ``build_plan``."""
     options = parsed.builder.create_builder_config()
     _apply(backend, options, config)
-    _add_profiles(parsed.builder, options, spec, profiles)
+    _add_profiles(parsed.builder, options, spec, resolve_profiles(spec))
     notes = _load_timing_cache(backend, options, config.timing_cache)
+    if calibration:
+        calibration.attach(backend, parsed.builder, options)
     monitor = backend.create_monitor(progress) if progress else None
     if monitor:
         options.progress_monitor = monitor
     plan = parsed.builder.build_serialized_network(parsed.network, options)
+    if calibration:
+        calibration.check()
     if monitor and monitor.failure:
         raise monitor.failure
     if plan is None:
@@ -101,13 +133,16 @@ def _build(
             raise BuildError(f"the build of graph {spec.name} was cancelled")
         reason = messages.reason("no reason given")
         raise BuildError(f"{backend.name} {backend.version} cannot build graph {spec.name}:\n  {reason}")
+    return Compiled(plan, options, notes)
+
+
+def _write(backend: Backend, compiled: Compiled, out_path: Path, config: BuildConfig) -> None:
     try:
-        write_atomic(out_path, [memoryview(plan)])
+        write_atomic(out_path, [memoryview(compiled.plan)])
         if config.timing_cache and backend.timing_cache:
-            write_atomic(config.timing_cache, [memoryview(options.get_timing_cache().serialize())])
+            write_atomic(config.timing_cache, [memoryview(compiled.options.get_timing_cache().serialize())])
     except OSError as error:
         raise BuildError(f"cannot write {out_path}: {error.strerror}", hint="free some space") from error
-    return notes
 
 
 def _apply(backend: Backend, options: Any, config: BuildConfig) -> None:

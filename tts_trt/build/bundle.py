@@ -8,6 +8,7 @@ BUNDLE/assets/config.json, text tables, voices/<name>.wav
 from __future__ import annotations
 
 import dataclasses
+import json
 import platform
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -17,6 +18,7 @@ from typing import Any
 
 from tts_trt import __version__
 from tts_trt.artifacts import BundleWriter, fingerprint, load_manifest, sha256_file
+from tts_trt.atomic import write_atomic
 from tts_trt.build.builder import BuildConfig, build_plan
 from tts_trt.build.profiles import resolve_profiles
 from tts_trt.build.trt import load_backend
@@ -27,6 +29,9 @@ from tts_trt.spec import GraphSpec, Limits
 
 EXECUTORS = {"onnxruntime": "onnxruntime", "tensorrt-rtx": "tensorrt-rtx", "tensorrt": "tensorrt"}
 """Executor -> distribution whose version decides whether a bundle still fits."""
+
+QUANTISED = ("int8", "fp8")
+"""What the names of quantised precisions in a census begin with."""
 
 Progress = Callable[[str, int, int], None]
 Verify = Callable[[Path], dict[str, Any]]
@@ -59,6 +64,9 @@ class BundlePlan:
     graphs: Mapping[str, GraphSource]
     plans: Path  # folder that keeps compiled plans from build to build
     config: BuildConfig = field(default_factory=BuildConfig)
+    recipe: RecipeRef | None = None  # None: a plain precision
+    corpus_sha256: str | None = None
+    calibration_sha256: str | None = None
 
     @property
     def name(self) -> str:
@@ -72,6 +80,8 @@ def plan_fingerprint(plan: BundlePlan) -> str:
             "weights": {name: graph.data for name, graph in plan.graphs.items() if graph.data.exists()},
             "assets": _assets(plan.model),
             "limits": dataclasses.asdict(plan.limits),
+            "recipe": plan.recipe.model_dump() if plan.recipe else plan.precision,
+            "calibration": [plan.corpus_sha256, plan.calibration_sha256],
             "executor": [plan.executor, executor_version(plan.executor)],
             "version": __version__,
         }
@@ -127,7 +137,7 @@ def build_bundle(
 def _add_graph(
     writer: BundleWriter, plan: BundlePlan, graph: GraphSource, progress: Progress | None
 ) -> GraphEntry:
-    spec = graph.spec
+    spec, census = graph.spec, dict(graph.census)
     if plan.executor == "onnxruntime":
         file = f"graphs/{spec.name}.onnx"
         writer.add(file, graph.onnx)
@@ -135,13 +145,15 @@ def _add_graph(
             writer.add(f"{file}.data", graph.data)
     else:
         file = f"graphs/{spec.name}.plan"
-        writer.add(file, _cached_plan(plan, graph, progress))
+        compiled = _cached_plan(plan, graph, progress)
+        writer.add(file, compiled)
+        census = _parsed_census(compiled, graph)
     profiles = () if plan.executor == "onnxruntime" else tuple(_profiles(spec))
     return GraphEntry(
         name=spec.name,
         file=file,
         onnx_sha256=sha256_file(graph.onnx),
-        dtypes=dict(graph.census),
+        dtypes=census,
         profiles=profiles,
     )
 
@@ -161,7 +173,7 @@ def _cached_plan(plan: BundlePlan, graph: GraphSource, progress: Progress | None
         }
     )
     path = plan.plans / f"{graph.spec.name}-{key[:16]}.plan"
-    if path.is_file():
+    if path.is_file() and _beside(path).is_file():
         return path
     plan.plans.mkdir(parents=True, exist_ok=True)
 
@@ -170,8 +182,26 @@ def _cached_plan(plan: BundlePlan, graph: GraphSource, progress: Progress | None
             progress(f"{graph.spec.name}: {phase}", done, total)
         return True
 
-    build_plan(load_backend(plan.executor), graph.onnx, graph.spec, path, plan.config, report)
+    info = build_plan(load_backend(plan.executor), graph.onnx, graph.spec, path, plan.config, report)
+    write_atomic(_beside(path), [json.dumps(info.precisions).encode()])
     return path
+
+
+def _beside(plan: Path) -> Path:
+    return plan.with_suffix(".precisions.json")
+
+
+def _parsed_census(plan: Path, graph: GraphSource) -> dict[str, int]:
+    """Compute layers by precision in the network as the library parsed it. BuildError when it holds fewer quantised ones
+    than the graph asks for."""
+    parsed: dict[str, int] = json.loads(_beside(plan).read_bytes())
+    for precision, wanted in graph.census.items():
+        if precision.startswith(QUANTISED) and parsed.get(precision, 0) < wanted:
+            raise BuildError(
+                f"graph {graph.spec.name}: {wanted} layers are to compute in {precision}, the parsed network has "
+                f"{parsed.get(precision, 0)}"
+            )
+    return parsed
 
 
 def _profiles(spec: GraphSpec) -> list[dict[str, Any]]:
@@ -188,7 +218,9 @@ def _fields(plan: BundlePlan, entries: list[GraphEntry], figures: dict[str, Any]
             config_sha256=sha256_file(model.config),
         ),
         "precision": plan.precision,
-        "recipe": RecipeRef(name=plan.precision),
+        "recipe": plan.recipe or RecipeRef(name=plan.precision),
+        "corpus_sha256": plan.corpus_sha256,
+        "calibration_sha256": plan.calibration_sha256,
         "executor": ExecutorRef(name=plan.executor, version=executor_version(plan.executor)),
         "host": Host(
             gpu=None,

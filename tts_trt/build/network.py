@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tts_trt.build.onnx_scan import OnnxNode, count_ops, scan_nodes
 from tts_trt.build.trt import Backend
 from tts_trt.errors import BuildError
+from tts_trt.onnx_scan import OnnxNode, count_ops, scan_nodes
 from tts_trt.spec import GraphSpec, TensorSpec
 
 _TRT_TYPES = {
@@ -39,14 +39,15 @@ class ParsedNetwork:
         return (self.network.get_layer(i) for i in range(self.network.num_layers))
 
 
-def parse_onnx(backend: Backend, path: Path) -> ParsedNetwork:
-    """Strongly typed; weights in external files are found beside ``path``. BuildError in the
-    parser's words."""
+def parse_onnx(backend: Backend, path: Path, *, strongly_typed: bool = True) -> ParsedNetwork:
+    """Weights in external files are found beside ``path``. Only TensorRT 10 knows networks that are not strongly
+    typed. BuildError in the parser's words."""
     nodes = scan_nodes(path)
     _refuse_what_the_parser_drops(path, nodes)
     trt = backend.trt
     builder = backend.create_builder()
-    network = builder.create_network(1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED))
+    strong = 1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED)
+    network = builder.create_network(strong if strongly_typed else 0)
     with backend.listening() as messages:
         parser = trt.OnnxParser(network, backend.logger)
         if not parser.parse_from_file(str(path)):

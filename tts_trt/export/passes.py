@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ast
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -109,17 +110,65 @@ def to_half(path: Path, spec: GraphSpec, out: Path, rule: Fp32Rule | None = None
     save(model, out)
 
 
-def census(path: Path) -> dict[str, int]:
-    """Precision -> number of matrix products, convolutions and attentions whose data has it."""
-    graph = onnx.shape_inference.infer_shapes(onnx.load(str(path), load_external_data=False)).graph
+_NAMES: dict[int, str] = {
+    TensorProto.FLOAT: "fp32",
+    TensorProto.FLOAT16: "fp16",
+    TensorProto.INT8: "int8",
+    TensorProto.FLOAT8E4M3FN: "fp8",
+}
+_TRANSPARENT = ("Reshape", "Transpose", "Unsqueeze", "Squeeze", "Identity", "Cast", "Slice")
+"""Operators that may stand between a DequantizeLinear and the node that computes with the stored values."""
+
+
+def census(source: Path | onnx.ModelProto) -> dict[str, int]:
+    """Precision -> number of matrix products, convolutions and attentions that the graph asks to compute in it:
+    "fp32", "fp16", "int8" (data and weights) or "int8-weights" (weights alone), and so on for "fp8". The weights
+    need not be loaded."""
+    model = onnx.load(str(source), load_external_data=False) if isinstance(source, Path) else source
+    graph = onnx.shape_inference.infer_shapes(model).graph
     types = {v.name: v.type.tensor_type.elem_type for v in (*graph.input, *graph.value_info, *graph.output)}
-    names = {TensorProto.FLOAT: "fp32", TensorProto.FLOAT16: "fp16"}
+    types |= {i.name: i.data_type for i in graph.initializer}
+    producers = {name: node for node in graph.node for name in node.output}
     found: dict[str, int] = {}
     for node in graph.node:
-        if node.op_type in COMPUTE:
-            name = names.get(types.get(node.output[0], 0), "other")
-            found[name] = found.get(name, 0) + 1
+        if node.op_type not in COMPUTE:
+            continue
+        name = _NAMES.get(types.get(node.output[0], 0), "other")
+        data, weight = (_stored_type(tensor, producers, types) for tensor in node.input[:2])
+        if weight is not None:
+            name = _NAMES.get(weight, "other") + ("" if data is not None else "-weights")
+        found[name] = found.get(name, 0) + 1
     return found
+
+
+def _stored_type(
+    tensor: str, producers: Mapping[str, onnx.NodeProto], types: Mapping[str, int]
+) -> int | None:
+    """The type of the values behind a tensor that comes out of a DequantizeLinear; None for any other tensor."""
+    node = producers.get(tensor)
+    while node is not None and node.op_type in _TRANSPARENT:
+        node = producers.get(node.input[0])
+    return types.get(node.input[0], 0) if node is not None and node.op_type == "DequantizeLinear" else None
+
+
+def store_half(graph: onnx.GraphProto) -> None:
+    """Store the large FP32 weights of a graph that computes in FP32 as half, each with a Cast that runtimes fold when
+    they load the graph. Scales of QuantizeLinear and DequantizeLinear stay. ExportError for a weight that half cannot
+    hold."""
+    scales = {n.input[1] for n in graph.node if n.op_type in ("QuantizeLinear", "DequantizeLinear")}
+    casts, stored = [], []
+    for weight in list(graph.initializer):
+        large = weight.data_type == TensorProto.FLOAT and int(np.prod(weight.dims)) >= STORED_HALF_FROM
+        if not large or weight.name in scales:
+            continue
+        stored.append(_half_weight(weight, f"{weight.name}_stored"))
+        name, source = weight.name, stored[-1].name
+        casts.append(helper.make_node("Cast", [source], [name], name=f"{name}_load", to=TensorProto.FLOAT))
+        graph.initializer.remove(weight)
+    nodes = [*casts, *graph.node]
+    del graph.node[:]
+    graph.node.extend(nodes)
+    graph.initializer.extend(stored)
 
 
 def save(model: onnx.ModelProto, out: Path) -> None:
@@ -162,29 +211,15 @@ class _Rewrite:
                 self._convert(node, wanted)
             nodes += [*self.casts.nodes, node]
         nodes += self._finish_outputs(nodes)
-        if self.spec.name in self.rule.whole_graphs:
-            nodes = self._store_weights_as_half() + nodes
         del self.graph.node[:]
         self.graph.node.extend(nodes)
         self.graph.initializer.extend(self.casts.weights)
-        used = {name for node in nodes for name in node.input}
+        if self.spec.name in self.rule.whole_graphs:
+            store_half(self.graph)
+        used = {name for node in self.graph.node for name in node.input}
         kept = [i for i in self.graph.initializer if i.name in used]
         del self.graph.initializer[:]
         self.graph.initializer.extend(kept)
-
-    def _store_weights_as_half(self) -> list[onnx.NodeProto]:
-        """Replace large FP32 weights by half ones and casts, which runtimes fold when they load the graph."""
-        casts = []
-        for name, weight in self.weights.items():
-            if weight.data_type == TensorProto.FLOAT and int(np.prod(weight.dims)) >= STORED_HALF_FROM:
-                self.casts.weights.append(_half_weight(weight, f"{name}_stored"))
-                casts.append(
-                    helper.make_node(
-                        "Cast", [f"{name}_stored"], [name], name=f"{name}_load", to=TensorProto.FLOAT
-                    )
-                )
-                self.graph.initializer.remove(weight)
-        return casts
 
     def _retype_io(self) -> None:
         """Inputs and outputs that follow the bundle's float type become half; caches with them."""

@@ -84,7 +84,7 @@ def forced_embedding(
 
 
 def agreement(baseline: Forced, candidate: Forced) -> Agreement:
-    p, q = _log_softmax(baseline.logits), _log_softmax(candidate.logits)
+    p, q = log_softmax(baseline.logits), log_softmax(candidate.logits)
     gap = candidate.hidden.astype(np.float64) - baseline.hidden
     noise = float(np.mean(gap**2))
     signal = float(np.mean(baseline.hidden.astype(np.float64) ** 2))
@@ -96,7 +96,8 @@ def agreement(baseline: Forced, candidate: Forced) -> Agreement:
     )
 
 
-def _log_softmax(logits_MV: FloatArray) -> NDArray[np.float64]:
+def log_softmax(logits_MV: FloatArray) -> NDArray[np.float64]:
+    """Log probabilities in double precision."""
     shifted = logits_MV.astype(np.float64) - logits_MV.max(1, keepdims=True)
     normaliser: NDArray[np.float64] = np.log(np.exp(shifted).sum(1, keepdims=True))
     scores: NDArray[np.float64] = shifted - normaliser

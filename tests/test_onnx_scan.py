@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from onnx import helper
 
 from tests.build.graphs import BOOL, FLOAT, kv_attention, matmul, save
-from tts_trt.build.onnx_scan import count_ops, scan_nodes
 from tts_trt.errors import BuildError
+from tts_trt.onnx_scan import count_ops, scan_nodes
 
 
 def test_nodes_are_those_onnx_reads(tmp_path: Path) -> None:

@@ -1,0 +1,168 @@
+"""How fast an INT8 decode step is on this CPU: a random GPT of 12 layers x 768 through the runtime's own cache.
+
+FP32, weights alone (W8) and activations too (W8A8), side by side in alternating order; the kernels that ONNX Runtime
+really runs are listed beside the times. The last line on stdout is JSON.
+    python -m scripts.int8_step --layers 12 --dim 768 --out benchmarks/int8-step.json
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Mapping
+from dataclasses import replace
+from importlib.metadata import version
+from pathlib import Path
+
+import numpy as np
+import onnx
+import torch
+
+from tts_trt.dims import ModelDims
+from tts_trt.export.passes import name_by_module, save, strip
+from tts_trt.export.to_onnx import export_graph
+from tts_trt.model.family import TtsModel
+from tts_trt.models import find_model, read_dims
+from tts_trt.quality.verify import INT8_KERNELS
+from tts_trt.quant.apply import choose, quantised
+from tts_trt.quant.collect import instrumented
+from tts_trt.quant.layers import Layer, find_layers
+from tts_trt.quant.observe import Observer, TensorStats
+from tts_trt.quant.recipe import LayerScheme
+from tts_trt.runtime.engine import OrtEngine
+from tts_trt.runtime.kv_cache import KvCache
+from tts_trt.spec import GraphSpec, Limits, graph_specs
+
+SCHEMES = {"w8": LayerScheme("w8"), "w8a8": LayerScheme("w8a8", "max")}
+PROMPT, AT = 64, 200
+"""Rows of the calibrating prompt; cache slot of the measured steps."""
+
+
+def dims_of(layers: int, width: int) -> ModelDims:
+    nano = read_dims(find_model("nano"))
+    return replace(nano, gpt=replace(nano.gpt, layers=layers, dim=width, heads=width // 64))
+
+
+def observe(
+    path: Path, spec: GraphSpec, layers: list[Layer], scratch: Path, threads: int
+) -> dict[str, TensorStats]:
+    """Ranges of the activations over one random prompt."""
+    scratch.mkdir()
+    tensors = sorted({layer.activation for layer in layers})
+    shown, contract = instrumented(path, spec, tensors, scratch)
+    width = spec.input("embeddings").shape[2]
+    fed = {
+        "embeddings": np.random.default_rng(0).standard_normal((1, PROMPT, width)).astype(np.float32),
+        "lengths": np.array([PROMPT]),
+        "pos": np.zeros(1, np.int64),
+        "start": np.zeros(1, np.int64),
+    }
+    observer = Observer()
+    with OrtEngine(shown, contract, threads=threads) as engine:
+        caches = {name: engine.allocate(name, {"B": 1}).numpy() for name in spec.aliases.values()}
+        out = engine.run(fed | caches)
+    for tensor in tensors:
+        observer.add(tensor, out[tensor], -1)
+    return observer.stats()
+
+
+def step_ms(engine: OrtEngine, steps: int) -> float:
+    cache = KvCache(engine, 1)
+    row, one = np.zeros((1, 1, engine.spec.input("embeddings").shape[2]), np.float32), np.ones(1, np.int64)
+    times = []
+    for _ in range(steps):
+        cache.pos_B = np.full(1, AT, np.int64)
+        began = time.perf_counter()
+        cache.append(row, one)
+        times.append(1e3 * (time.perf_counter() - began))
+    return statistics.median(times)
+
+
+def make(folder: Path, layers: int, width: int, threads: int) -> tuple[GraphSpec, dict[str, Path]]:
+    torch.manual_seed(0)
+    dims = dims_of(layers, width)
+    spec = graph_specs(dims, Limits(batch=1))["gpt"]
+    tts = TtsModel(dims).eval()
+    for parameter in tts.gpt.parameters():
+        torch.nn.init.normal_(parameter, std=0.02)
+    raw = export_graph(tts, spec, folder / "raw.onnx")
+    model = onnx.load(str(raw))
+    name_by_module(model)
+    strip(model)
+    files = {"fp32": folder / "fp32.onnx"}
+    save(model, files["fp32"])
+    found = find_layers(model)
+    stats = observe(files["fp32"], spec, found, folder / "observed", threads)
+    for name, scheme in SCHEMES.items():
+        plain = onnx.load(str(files["fp32"]))
+        quantised(plain, choose(plain, found, {layer.name: scheme for layer in found}, stats))
+        files[name] = folder / f"{name}.onnx"
+        save(plain, files[name])
+    return spec, files
+
+
+def measure(
+    spec: GraphSpec, files: Mapping[str, Path], threads: int, rounds: int, steps: int
+) -> dict[str, object]:
+    engines = {name: OrtEngine(path, spec, threads=threads) for name, path in files.items()}
+    times: dict[str, list[float]] = {name: [] for name in engines}
+    for engine in engines.values():
+        step_ms(engine, 3)  # warm-up
+    for _ in range(rounds):
+        for name, engine in engines.items():
+            times[name].append(step_ms(engine, steps))
+    medians = {name: statistics.median(found) for name, found in times.items()}
+    return {
+        "step_ms": medians,
+        "speedup": {name: medians["fp32"] / ms for name, ms in medians.items()},
+        "bytes": {
+            name: sum(p.stat().st_size for p in path.parent.glob(f"{path.name}*"))
+            for name, path in files.items()
+        },
+        "kernels": {
+            name: {op: n for op, n in engine.kernels().items() if op in INT8_KERNELS | {"MatMul", "Gemm"}}
+            for name, engine in engines.items()
+        },
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--layers", type=int, default=12)
+    parser.add_argument("--dim", type=int, default=768)
+    parser.add_argument("--threads", type=int, default=0, help="0: all cores")
+    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--steps", type=int, default=15)
+    parser.add_argument("--out", type=Path)
+    args = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        spec, files = make(Path(folder), args.layers, args.dim, args.threads)
+        found = measure(spec, files, args.threads, args.rounds, args.steps)
+    found |= {
+        "command": " ".join(["python -m scripts.int8_step", *sys.argv[1:]]),
+        "date": time.strftime("%Y-%m-%d"),
+        "machine": {
+            "platform": platform.platform(),
+            "cores": os.cpu_count(),
+            "threads": args.threads or os.cpu_count(),
+        },
+        "onnxruntime": version("onnxruntime"),
+        "layers": args.layers,
+        "dim": args.dim,
+    }
+    text = json.dumps(found)
+    if args.out:
+        args.out.write_text(json.dumps(found, indent=1) + "\n")
+    print(text)
+
+
+if __name__ == "__main__":
+    main()
