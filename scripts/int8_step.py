@@ -65,7 +65,7 @@ def observe(
     }
     observer = Observer()
     with OrtEngine(shown, contract, threads=threads) as engine:
-        caches = {name: engine.allocate(name, {"B": 1}).numpy() for name in spec.aliases.values()}
+        caches = {n: np.zeros(engine.shape(n, {"B": 1}), np.float32) for n in spec.aliases.values()}
         out = engine.run(fed | caches)
     for tensor in tensors:
         observer.add(tensor, out[tensor], -1)

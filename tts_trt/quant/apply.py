@@ -24,6 +24,7 @@ from tts_trt.quant.layers import Constants, Layer, find_layers
 from tts_trt.quant.observe import Statistics, TensorStats
 from tts_trt.quant.recipe import LayerScheme, Recipe, recipe_sha256, resolve
 from tts_trt.quant.rewrite import Choice, quantise, store_half
+from tts_trt.quant.scales import SMALLEST_SCALE
 from tts_trt.quant.smooth import Smoothing, search_alpha, smooth_with
 from tts_trt.quant.thresholds import threshold
 
@@ -124,7 +125,7 @@ def choose(
                 chosen[layer.name] = Choice(scheme.scheme, scales[tensor])
             elif scheme.smooth is None:
                 limit = threshold(found.histogram, scheme.method or "max", scheme.percentile or 100.0)
-                scale = np.float32(SCHEMES[scheme.scheme].format.scale_of(limit))
+                scale = np.maximum(SCHEMES[scheme.scheme].format.scale_of(limit), SMALLEST_SCALE)
                 chosen[layer.name] = Choice(scheme.scheme, scale)
             else:
                 alike = [other for other in group if schemes[other.name] == scheme]

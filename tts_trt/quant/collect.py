@@ -73,9 +73,9 @@ def collect(
             if progress:
                 progress(f"{utterance.voice} {utterance.emotion}", i, len(utterances))
             seconds += synthesizer.synthesize(utterance.request(bundle.dims)).seconds
-    stats = {name: watch.observers[name].stats() for name in graphs}
+    stats = {name: seen for name in graphs if (seen := watch.observers[name].stats())}
     for name, found in layers.items():
-        if unseen := [layer.name for layer in found if layer.activation not in stats[name]]:
+        if unseen := [layer.name for layer in found if layer.activation not in stats.get(name, {})]:
             raise QuantError(f"graph {name}: the corpus never reaches {', '.join(unseen[:3])}")
     return Collected(stats, layers, watch.batches, seconds)
 

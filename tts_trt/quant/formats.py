@@ -30,8 +30,8 @@ class Format:
 
     def scale_of(self, threshold: Any, half: bool = False) -> Any:
         """float32, or float16 where ``half``; 1 for a threshold of 0, so that nothing divides by zero."""
-        threshold = np.asarray(threshold, np.float32)
-        scale = np.where(threshold > 0, threshold / np.float32(self.largest), np.float32(1))
+        threshold = np.asarray(threshold, np.float64)
+        scale = np.where(threshold > 0, threshold / self.largest, 1.0)
         return store_scale(scale, half)
 
     def encode(self, values: Array, scale: Scale) -> Array:

@@ -1,0 +1,63 @@
+"""The graphs of a model run as engines without being exported, and errors are summed by group."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from scripts.nano.data import Utterance
+from scripts.nano.resynthesis import breakdown, torch_engines
+from tests.model.tiny import TINY, randomise
+from tts_trt.model.family import TtsModel
+from tts_trt.model.reference import Draws, Reference
+from tts_trt.quality.numerics import teacher_forced
+from tts_trt.quality.speech import WordErrors
+from tts_trt.runtime.acoustic import Acoustic
+from tts_trt.runtime.decode import Decoder, DecodeRow
+from tts_trt.runtime.sampling import SamplingParams
+from tts_trt.spec import Limits
+
+CODES = 12
+
+
+@pytest.fixture(scope="module")
+def model() -> TtsModel:
+    torch.set_num_threads(1)
+    made = TtsModel(TINY)
+    randomise(made)
+    return made.eval()
+
+
+def test_they_decode_what_the_reference_decodes(model: TtsModel) -> None:
+    g, limits = TINY.gpt, Limits()
+    conditioning = np.random.default_rng(0).standard_normal((g.latents, g.dim)).astype(np.float32)
+    sampling = SamplingParams.of(TINY, greedy=True, repetition_penalty=1.0, max_codes=CODES)
+    row = DecodeRow(conditioning, np.array([3, 4, 5]), 1.1, sampling)
+    draws = Draws(torch.full((CODES, g.codes), 0.5), 0.0, 1, 1.0, 1.0, 1, CODES)
+    codes, latents = Reference(model).codes(torch.from_numpy(conditioning)[None], [3, 4, 5], 1.1, draws)
+    with torch_engines(model, limits) as engines:
+        (decoded,) = Decoder(engines, TINY, limits).run([row])
+        forced = teacher_forced(engines, TINY, limits, row, codes)
+    assert len(codes) > 3 and decoded.codes_M.tolist() == codes
+    for found in (decoded.latents_MD, forced.hidden[: len(codes)]):
+        assert np.allclose(found, latents[0].numpy(), atol=1e-4)
+
+
+def test_a_mel_gives_the_wave_of_the_module(model: TtsModel) -> None:
+    mel = np.random.default_rng(1).standard_normal((TINY.audio.n_mels, 7)).astype(np.float32)
+    with torch_engines(model, Limits()) as engines, torch.inference_mode():
+        (wave,) = Acoustic(engines, TINY).waves([mel])
+        expected = model.vocoder(torch.from_numpy(mel)[None])[0].numpy()
+    assert wave.shape == (7 * TINY.audio.hop,) and np.allclose(wave, expected, atol=1e-4)
+
+
+def test_errors_are_summed_over_all_and_by_voice_and_emotion() -> None:
+    spoken = [
+        Utterance(np.zeros(1, np.int16), "", [], voice, emotion, 1.0, [], [])
+        for voice, emotion in ((0, 3), (0, 2), (1, 3))
+    ]
+    counts = [WordErrors(n, 0, 0, words) for n, words in ((1, 2), (0, 8), (3, 10))]
+    assert breakdown(spoken, {"codes": counts}) == {
+        "codes": {"all": 0.2, "slt": 0.1, "rms": 0.3, "sad": 0.0, "calm": round(4 / 12, 4)}
+    }
