@@ -76,7 +76,7 @@ train-nano: setup ## train the embedded voice from nothing (hours; SMOKE=--smoke
 	@ldconfig -p | grep -q 'libflite\.so\.1' \
 	  || { echo "libflite is missing; try: apt install flite" >&2; exit 1; }
 	$(PYTHON) -m scripts.nano.corpus --out $(WORK)/corpus $(SMOKE)
-	$(PYTHON) -m scripts.nano.corpus --split heldout --count 400 --out $(WORK)/heldout $(SMOKE)
+	$(PYTHON) -m scripts.nano.corpus --split heldout --count 240 --out $(WORK)/heldout $(SMOKE)
 	$(PYTHON) -m scripts.nano.train_codec --work $(WORK) $(SMOKE)
 	$(PYTHON) -m scripts.nano.train_vocoder --work $(WORK) $(SMOKE)
 	$(PYTHON) -m scripts.nano.train_gpt --work $(WORK) $(SMOKE)

@@ -24,7 +24,7 @@ def run(*arguments: str, cwd: Path | None = None) -> subprocess.CompletedProcess
 def test_help_names_every_stage_and_loads_no_heavy_package() -> None:
     done = run("--help")
     assert done.returncode == 0
-    for command in ("doctor", "export", "build", "verify", "inspect", "synth", "bench", "engines"):
+    for command in ("doctor", "export", "build", "verify", "inspect", "synth", "bench", "engines", "calibrate"):
         assert command in done.stdout
     code = (
         "import sys, tts_trt.cli; "
@@ -48,6 +48,10 @@ def test_help_names_every_stage_and_loads_no_heavy_package() -> None:
         (("synth", "--bundle", "x"), 2, "expected one of --text and --text-file"),
         (("synth", "--text", "a", "--text-file", "b"), 2, "expected one of"),
         (("bench", "--bundle", "nowhere"), 1, "not a bundle"),
+        (("build", "--precision", "none.toml"), 2, "none.toml cannot be read"),
+        (("build", "--calibration-cache", "gpt"), 2, "is not GRAPH=FILE"),
+        (("calibrate", "--corpus", "nowhere.toml"), 2, "nowhere.toml"),
+        (("corpus", "stats", "--corpus", "nowhere.toml"), 2, "nowhere.toml"),
     ],
 )
 def test_errors_are_words_and_exit_codes(

@@ -88,6 +88,9 @@ def calibrate(
     mel_db: Annotated[float, typer.Option(min=1e-3, help="budget: mel distance")] = 0.5,
     lsd_db: Annotated[float, typer.Option(min=1e-3, help="budget: log spectral distance of the wave")] = 1.0,
     utterances: Annotated[int, typer.Option(min=1, help="utterances the search judges by")] = 8,
+    tensorrt: Annotated[
+        list[str] | None, typer.Option(help="graph for TensorRT 10's own calibrator (needs a GPU); repeat")
+    ] = None,
     threads: ThreadsOption = 0,
     as_json: JsonOption = False,
 ) -> None:

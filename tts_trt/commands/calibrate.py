@@ -8,6 +8,7 @@ import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +18,14 @@ from rich.table import Table
 
 from tts_trt import pipeline
 from tts_trt.atomic import write_atomic
+from tts_trt.build.batches import calibration_shape
+from tts_trt.build.calibrator import CacheStore, create_calibrator
+from tts_trt.build.implicit import calibrate_to_cache
+from tts_trt.build.trt import load_backend
+from tts_trt.errors import UsageError
 from tts_trt.export.record import ExportRecord
 from tts_trt.models import ModelFolder, read_dims
-from tts_trt.quant.calibration import Calibration
+from tts_trt.quant.calibration import BATCHES, Calibration, read_batches
 from tts_trt.quant.corpus import Utterance, read_corpus
 from tts_trt.quant.corpus_config import default_corpus
 from tts_trt.quant.plot import bars
@@ -35,9 +41,11 @@ from tts_trt.quant.sensitivity import (
     measure_groups,
 )
 from tts_trt.quant.trial import Damage, Trial
+from tts_trt.quant.trt_cache import save_cache, stored_cache
 from tts_trt.quant.variants import Variants
-from tts_trt.spec import FLOAT_TYPES, Limits
+from tts_trt.spec import FLOAT_TYPES, Limits, graph_specs
 
+TENSORRT_CACHES = "tensorrt10"
 EVIDENCE, PLOT = "int8.json", "int8.svg"
 TRIAL_SEED = 1_000_003
 """Added to the corpus seed: recipes are judged on other utterances than scales are taken from."""
@@ -54,6 +62,7 @@ class Asked:
     search: Path | None  # recipe file to write
     budget: Budget
     utterances: int  # of the search
+    tensorrt: tuple[str, ...] = ()  # graphs that TensorRT 10's own calibrator is to calibrate
 
 
 def run(model: ModelFolder, asked: Asked, progress: Progress) -> dict[str, Any]:
@@ -66,9 +75,37 @@ def run(model: ModelFolder, asked: Asked, progress: Progress) -> dict[str, Any]:
         "corpus_sha256": found.binding.corpus,
         "tensors": {graph: len(tensors) for graph, tensors in found.stats.items()},
     }
-    if asked.search is None:
-        return figures
-    return figures | {"search": find_recipe(model, asked, found, progress)}
+    if asked.tensorrt:
+        figures["tensorrt"] = [str(path) for path in with_tensorrt(model, asked, found, progress)]
+    if asked.search is not None:
+        figures["search"] = find_recipe(model, asked, found, progress)
+    return figures
+
+
+def with_tensorrt(
+    model: ModelFolder, asked: Asked, calibration: Calibration, progress: Progress
+) -> list[Path]:
+    """TensorRT 10's own entropy calibrator over the recorded inputs of these graphs, to caches of their own. BuildError
+    where the library, or a GPU for it, is missing."""
+    backend, made = load_backend("tensorrt"), []
+    record = pipeline.export(model, asked.exports, Limits(), progress)
+    specs = graph_specs(read_dims(model), Limits())
+    for graph in asked.tensorrt:
+        if graph not in specs:
+            raise UsageError(f"no graph {graph!r}; there are {', '.join(specs)}")
+        path = asked.out / TENSORRT_CACHES / f"{graph}.cache"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        store = CacheStore(
+            partial(stored_cache, path, graph, calibration.binding),
+            partial(save_cache, path, graph=graph, binding=calibration.binding),
+        )
+        batches = read_batches(asked.out / BATCHES / f"{graph}.npz")
+        with create_calibrator(backend, batches, calibration_shape(specs[graph]), store) as calibrator:
+            calibrate_to_cache(
+                backend, asked.exports / record.of("fp32")[graph].file, specs[graph], calibrator
+            )
+        made.append(path)
+    return made
 
 
 def find_recipe(
@@ -188,7 +225,8 @@ _COLUMNS = ("steps", "equal best codes", "KL", "latents", "mel", "wave")
 
 
 def _table(title: str, columns: Sequence[str]) -> Table:
-    table = Table("", title=title, title_justify="left")
+    table = Table(title=title, title_justify="left")
+    table.add_column("", min_width=36)
     for column in columns:
         table.add_column(column, justify="right")
     return table

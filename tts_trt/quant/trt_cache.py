@@ -117,8 +117,15 @@ def save_cache(path: Path, data: bytes, graph: str, binding: Binding) -> None:
     """The cache as it is, from ``write_cache`` or from TensorRT, then its sidecar. QuantError if the graph is not in
     the binding."""
     record = _Sidecar(cache=hashlib.sha256(data).hexdigest(), graph=graph, binding=binding.only(graph))
+    # a kill in between leaves a cache without a sidecar, which counts as none, never a pair that does not fit
+    sidecar(path).unlink(missing_ok=True)
     write_atomic(path, [data])
     write_atomic(sidecar(path), [record.to_bytes()])
+
+
+def stored_cache(path: Path, graph: str, present: Binding) -> bytes | None:
+    """As ``load_cache``; None where there is no cache, or one without its sidecar."""
+    return load_cache(path, graph, present) if path.is_file() and sidecar(path).is_file() else None
 
 
 def load_cache(path: Path, graph: str, present: Binding) -> bytes:
