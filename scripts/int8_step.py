@@ -24,6 +24,8 @@ import numpy as np
 import onnx
 import torch
 
+from tts_trt.build.builder import build_plan
+from tts_trt.build.trt import load_backend
 from tts_trt.dims import ModelDims
 from tts_trt.export.passes import name_by_module, save, strip
 from tts_trt.export.to_onnx import export_graph
@@ -132,6 +134,14 @@ def measure(
     }
 
 
+def plan_bytes(spec: GraphSpec, files: Mapping[str, Path]) -> dict[str, int]:
+    """Sizes of portable TensorRT-RTX plans of the same graphs, which need no GPU to be built."""
+    backend = load_backend("tensorrt-rtx")
+    return {
+        name: build_plan(backend, path, spec, path.with_suffix(".plan")).bytes for name, path in files.items()
+    }
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -141,11 +151,16 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=0, help="0: all cores")
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--steps", type=int, default=15)
+    parser.add_argument(
+        "--plans", action="store_true", help="build TensorRT-RTX plans too and tell their sizes"
+    )
     parser.add_argument("--out", type=Path)
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         spec, files = make(Path(folder), args.layers, args.dim, args.threads)
         found = measure(spec, files, args.threads, args.rounds, args.steps)
+        if args.plans:
+            found["plan_bytes"] = plan_bytes(spec, files)
     found |= {
         "command": " ".join(["python -m scripts.int8_step", *sys.argv[1:]]),
         "date": time.strftime("%Y-%m-%d"),

@@ -24,7 +24,17 @@ def run(*arguments: str, cwd: Path | None = None) -> subprocess.CompletedProcess
 def test_help_names_every_stage_and_loads_no_heavy_package() -> None:
     done = run("--help")
     assert done.returncode == 0
-    for command in ("doctor", "export", "build", "verify", "inspect", "synth", "bench", "engines", "calibrate"):
+    for command in (
+        "doctor",
+        "export",
+        "build",
+        "verify",
+        "inspect",
+        "synth",
+        "bench",
+        "engines",
+        "calibrate",
+    ):
         assert command in done.stdout
     code = (
         "import sys, tts_trt.cli; "
