@@ -61,6 +61,7 @@ def test_help_names_every_stage_and_loads_no_heavy_package() -> None:
         (("build", "--precision", "none.toml"), 2, "none.toml cannot be read"),
         (("build", "--calibration-cache", "gpt"), 2, "is not GRAPH=FILE"),
         (("calibrate", "--corpus", "nowhere.toml"), 2, "nowhere.toml"),
+        (("calibrate", "--tensorrt", "flow_step"), 1, "tensorrt cannot be loaded"),
         (("corpus", "stats", "--corpus", "nowhere.toml"), 2, "nowhere.toml"),
     ],
 )

@@ -110,6 +110,7 @@ def calibrate(
         search,
         Budget(top1, mel_db, lsd_db),
         utterances,
+        tuple(tensorrt or ()),
     )
     with _progress("calibrate") as report:
         figures = run(folder, asked, report)

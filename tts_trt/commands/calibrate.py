@@ -19,7 +19,7 @@ from rich.table import Table
 from tts_trt import pipeline
 from tts_trt.atomic import write_atomic
 from tts_trt.build.batches import calibration_shape
-from tts_trt.build.calibrator import CacheStore, create_calibrator
+from tts_trt.build.calibrator import CacheStore, create_calibrator, require_calibrators
 from tts_trt.build.implicit import calibrate_to_cache
 from tts_trt.build.trt import load_backend
 from tts_trt.errors import UsageError
@@ -62,10 +62,12 @@ class Asked:
     search: Path | None  # recipe file to write
     budget: Budget
     utterances: int  # of the search
-    tensorrt: tuple[str, ...] = ()  # graphs that TensorRT 10's own calibrator is to calibrate
+    tensorrt: tuple[str, ...]  # graphs that TensorRT 10's own calibrator is to calibrate
 
 
 def run(model: ModelFolder, asked: Asked, progress: Progress) -> dict[str, Any]:
+    if asked.tensorrt:
+        require_calibrators(load_backend("tensorrt"))  # before the corpus is spoken
     found = pipeline.calibrate(
         model, asked.out, corpus=asked.corpus, exports=asked.exports, threads=asked.threads, progress=progress
     )
