@@ -272,9 +272,7 @@ def bench(
 
 @corpus_app.command()
 def stats(
-    corpus: Annotated[
-        Path | None, typer.Option(help="corpus file; default: calibration/corpus.toml of this package")
-    ] = None,
+    corpus: CorpusOption = None,
     model: ModelOption = "nano",
     as_json: JsonOption = False,
 ) -> None:

@@ -111,7 +111,6 @@ class Quantising:
     """What a quantised build may be told. ``caches``: graph -> TensorRT calibration cache, whose scales go first."""
 
     corpus: Path | None = None  # None: the one that ships
-    calibration: Path | None = None  # folder; None: beside the exported graphs
     caches: Mapping[str, Path] = field(default_factory=dict)
 
 
@@ -201,7 +200,7 @@ def _quantised_plan(
     record = export(folder, exports, limits, progress)
     stats, binding, table = {}, None, None
     if recipe.needs_statistics:
-        place = quantising.calibration or exports / "calibration"
+        place = exports / "calibration"
         found = calibrate(
             folder, place, corpus=quantising.corpus, exports=exports, limits=limits, progress=progress
         )

@@ -12,8 +12,9 @@ import pytest
 from tests.model.tiny import TINY
 from tts_trt.errors import QuantError
 from tts_trt.models import ModelFolder
-from tts_trt.quant.collect import KEPT_BATCHES, Collected, Watch, collect, layers_of, watched
+from tts_trt.quant.collect import KEPT_BATCHES, Collected, Watch, collect, watched
 from tts_trt.quant.corpus import Utterance
+from tts_trt.quant.layers import layers_of
 from tts_trt.runtime.synthesizer import Synthesizer
 from tts_trt.spec import Limits
 

@@ -20,7 +20,7 @@ from tts_trt.errors import QuantError
 from tts_trt.export.passes import census, save
 from tts_trt.export.record import RECORD, ExportRecord, GraphRecord, file_bytes, is_current, read_record
 from tts_trt.quant.formats import SCHEMES
-from tts_trt.quant.layers import Constants, Layer, find_layers
+from tts_trt.quant.layers import Constants, Layer, layers_of
 from tts_trt.quant.observe import Statistics, TensorStats
 from tts_trt.quant.recipe import LayerScheme, Recipe, recipe_sha256, resolve
 from tts_trt.quant.rewrite import Choice, quantise, store_half
@@ -55,10 +55,7 @@ def quantise_graphs(
     record = read_record(out)
     if record is not None and is_current(record, wanted, out):
         return record
-    layers = {
-        name: find_layers(onnx.load(str(folder / graph.file), load_external_data=False))
-        for name, graph in exported["fp32"].items()
-    }
+    layers = layers_of({name: folder / graph.file for name, graph in exported["fp32"].items()})
     schemes = resolve(recipe, layers)
     made = []
     (out / recipe.name).mkdir(parents=True, exist_ok=True)

@@ -20,7 +20,7 @@ from tts_trt.errors import QuantError
 from tts_trt.frontend.tokenizer import PhoneTokenizer
 from tts_trt.models import ModelFolder, read_dims
 from tts_trt.quant.corpus import Utterance
-from tts_trt.quant.layers import Layer, find_layers
+from tts_trt.quant.layers import Layer, layers_of
 from tts_trt.quant.observe import Observer, TensorStats
 from tts_trt.runtime.bundle import Bundle
 from tts_trt.runtime.engine import Array, Arrays, Engine, Engines, OrtEngine
@@ -42,13 +42,6 @@ class Collected:
     layers: dict[str, list[Layer]]
     batches: dict[str, list[dict[str, Array]]] = field(default_factory=dict)
     seconds: float = 0.0  # of speech
-
-
-def layers_of(graphs: Mapping[str, Path]) -> dict[str, list[Layer]]:
-    """Graph -> its quantisable layers; weights are not read."""
-    return {
-        name: find_layers(onnx.load(str(path), load_external_data=False)) for name, path in graphs.items()
-    }
 
 
 def collect(

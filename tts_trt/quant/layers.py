@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -104,6 +105,13 @@ def find_layers(model: onnx.ModelProto) -> list[Layer]:
             f"layers that cannot be told apart by name: {', '.join(twice[:3])}", hint="tts-trt export"
         )
     return found
+
+
+def layers_of(graphs: Mapping[str, Path]) -> dict[str, list[Layer]]:
+    """Layers of ONNX files by graph; weights are not read."""
+    return {
+        name: find_layers(onnx.load(str(path), load_external_data=False)) for name, path in graphs.items()
+    }
 
 
 def _layers(graph: onnx.GraphProto, constants: Constants) -> Iterator[Layer]:
