@@ -25,7 +25,6 @@ import onnx
 import torch
 
 from tts_trt.build.builder import build_plan
-from tts_trt.build.trt import load_backend
 from tts_trt.dims import ModelDims
 from tts_trt.export.passes import name_by_module, save, strip
 from tts_trt.export.to_onnx import export_graph
@@ -37,9 +36,10 @@ from tts_trt.quant.collect import instrumented
 from tts_trt.quant.layers import Layer, find_layers
 from tts_trt.quant.observe import Observer, TensorStats
 from tts_trt.quant.recipe import LayerScheme
-from tts_trt.runtime.engine import OrtEngine
 from tts_trt.runtime.kv_cache import KvCache
+from tts_trt.runtime.onnx_engine import OrtEngine
 from tts_trt.spec import GraphSpec, Limits, graph_specs
+from tts_trt.trt import load_backend
 
 SCHEMES = {"w8": LayerScheme("w8"), "w8a8": LayerScheme("w8a8", "max")}
 PROMPT, AT = 64, 200

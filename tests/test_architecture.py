@@ -25,6 +25,7 @@ BASE = {
     "config",
     "doctor",
     "onnx_scan",
+    "trt",
 }
 SEES: dict[str, set[str]] = {
     "base": {"base"},

@@ -11,6 +11,7 @@
     ├── BuildError            a plan that cannot be built here
     ├── BundleError           a bundle that is truncated, edited, foreign or too new
     ├── EngineError           an engine that cannot be loaded or bound
+    │   └── LibraryError      a library that is not here: it can neither build (it is a BuildError too) nor run
     └── SynthesisError        audio that must not leave the program: NaN, silent, cut short
 
 An error says what was found, what was expected and, in ``hint``, the command or change that mends it.
@@ -70,6 +71,10 @@ class BundleError(TtsTrtError):
 
 
 class EngineError(TtsTrtError):
+    pass
+
+
+class LibraryError(BuildError, EngineError):
     pass
 
 

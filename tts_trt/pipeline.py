@@ -17,7 +17,7 @@ from tts_trt.frontend.audio import write_wav
 from tts_trt.manifest import Manifest, RecipeRef
 from tts_trt.models import ModelFolder, read_dims
 from tts_trt.quality.verify import DEMO, verify_bundle
-from tts_trt.runtime.bundle import EXECUTOR as RUNTIME_EXECUTOR
+from tts_trt.runtime.executors import ONNXRUNTIME
 from tts_trt.runtime.request import Request
 from tts_trt.runtime.synthesizer import Synthesizer
 from tts_trt.spec import FLOAT_TYPES, Limits, graph_specs
@@ -69,7 +69,7 @@ def find_baseline(bundle: Path) -> Path | None:
 
 def choose_executor(name: str) -> str:
     """``auto`` becomes the best executor the runtime has: bundles of the others can be built, not yet run."""
-    return RUNTIME_EXECUTOR if name == "auto" else name
+    return ONNXRUNTIME if name == "auto" else name
 
 
 def export(folder: ModelFolder, out: Path, limits: Limits, progress: Progress | None = None) -> ExportRecord:
@@ -207,7 +207,7 @@ def _quantised_plan(
         stats, binding, table = found.stats, found.binding, place / SCALES
     elif quantising.caches:
         raise UsageError(f"recipe {recipe.name} quantises no activations, so it has no use for caches")
-    cpu = executor == RUNTIME_EXECUTOR
+    cpu = executor == ONNXRUNTIME
     files = exports / "quantised" / f"{recipe.name}-{'cpu' if cpu else 'tensorrt'}"
     made = quantise_graphs(
         recipe,

@@ -115,19 +115,24 @@ def train(
     every: int = 250,
     weight_decay: float = 0.01,
     autocast: bool = False,
+    scaffold: nn.Module | None = None,
 ) -> None:
     """Run to ``chosen.steps``, resuming from ``<work>/<name>.pt``; ``loss_of`` returns parts, "loss" is minimised.
 
+    ``scaffold`` is trained along and kept in the checkpoint, apart from the model: heads that only the losses need.
     A line per 50 steps goes to ``<work>/<name>.csv`` and to the terminal.
     """
     checkpoint, curve = chosen.work / f"{name}.pt", chosen.work / f"{name}.csv"
+    trained = nn.ModuleList([model, *([scaffold] if scaffold else [])])
     optimiser = torch.optim.AdamW(
-        model.parameters(), lr=chosen.lr, betas=(0.9, 0.98), weight_decay=weight_decay
+        trained.parameters(), lr=chosen.lr, betas=(0.9, 0.98), weight_decay=weight_decay
     )
     first = 0
     if checkpoint.exists():
         state = torch.load(checkpoint, map_location=chosen.device, weights_only=True)
         model.load_state_dict(state["model"])
+        if scaffold:
+            scaffold.load_state_dict(state["scaffold"])
         optimiser.load_state_dict(state["optimiser"])
         first = state["step"]
         # a resumed run must not repeat the first run's batches
@@ -141,7 +146,7 @@ def train(
             parts = loss_of(to_device(next(batches), chosen.device), step)
         optimiser.zero_grad(set_to_none=True)
         parts["loss"].backward()
-        norm = nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        norm = nn.utils.clip_grad_norm_(trained.parameters(), 1.0)
         if torch.isfinite(norm):
             optimiser.step()
         for key, value in parts.items():
@@ -154,10 +159,8 @@ def train(
                 figures |= {f"val_{k}": v for k, v in evaluate().items()}
             log(curve, step + 1, (time.monotonic() - began) / (step + 1 - first), figures)
         if (step + 1) % every == 0 or last:
-            save_atomic(
-                {"model": model.state_dict(), "optimiser": optimiser.state_dict(), "step": step + 1},
-                checkpoint,
-            )
+            state = {"model": model.state_dict(), "optimiser": optimiser.state_dict(), "step": step + 1}
+            save_atomic(state | ({"scaffold": scaffold.state_dict()} if scaffold else {}), checkpoint)
 
 
 def log(curve: Path, step: int, seconds: float, figures: dict[str, float]) -> None:

@@ -120,8 +120,8 @@ class Resynthesiser:
         frames = self._acoustic.frames(len(recorded.codes_F))
         (condition,) = self._acoustic.conditions([ConditionJob(recorded.codes_F, latents_MD, frames)])
         job = FlowJob(
-            condition_Tc=np.concatenate([voice.condition_Tc, condition]),
-            prompt_mP=voice.mel_mT,
+            condition_Tc=[voice.condition_Tc, condition],
+            prompt_mP=[voice.mel_mT],
             noise_mT=mel_noise(line.seed, 0, frames, dims.audio.n_mels),
             style_E=voice.style_E,
             steps=dims.flow.steps,

@@ -1,29 +1,38 @@
 """Train the nano code model: text, timbre, emotion and rate -> codes.
 
 Two attention heads of the second layer are guided, early on, to look at the phone being spoken: the code loss only
-falls fast once some head does. References are other utterances of the same voice (timbre) and emotion.
+falls fast once some head does. A head that is not shipped foretells mel and pitch from the states: codes carry no pitch, so what
+the mel stage is to know of an emotion's melody must be in the states that predict them. References are other utterances of the same voice (timbre) and emotion.
     python -m scripts.nano.train_gpt --work build/nano [--smoke]
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
+from torch import nn
 from torch.nn import functional as F
 
-from scripts.nano.data import Utterance, bucketed, cached_features, load_corpus, pad_stack, phone_at
+from scripts.nano.data import Features, Utterance, bucketed, cached_features, load_corpus, pad_stack, phone_at
 from scripts.nano.encoded import Encoded, cached_encoding, load_teacher
 from scripts.nano.loop import nano_dims, options, to_device, train
+from scripts.nano.pitch import cached_pitch
 from tts_trt.dims import ModelDims
 from tts_trt.model.code_model import CodeModel
+from tts_trt.model.codec import SemanticCodec
 from tts_trt.model.layers import lengths_to_mask
 
 GUIDED_LAYER, GUIDED_HEADS = 1, 2
 REFERENCE_ROWS = (40, 100)  # shortest and longest crop of a reference, 25 rows a second
-IGNORE = -100
+FRAMES = 2  # of mel and pitch, a code
+SOUND_WEIGHT = 0.3
+DROPPED, MISTAKEN = 0.08, 0.08
+"""Shares of the code rows that training blanks, and that it swaps for a code that sounds alike: when decoding runs free the
+history is not without mistakes."""
+ALIKE = 8  # codes to choose a mistake from
 
 
 @dataclass
@@ -38,13 +47,22 @@ class Batch:
     speaker_lengths: torch.Tensor
     emotion: torch.Tensor
     emotion_lengths: torch.Tensor
+    sound: torch.Tensor | None = (
+        None  # (B,M,FRAMES,mels + 1): mel, then log pitch over 100 Hz, NaN where unvoiced
+    )
 
 
 class Batches:
-    """Draws utterances of similar length and references for them."""
+    """Draws utterances of similar length and references for them; with ``sound`` also what the codes sound like."""
 
-    def __init__(self, utterances: list[Utterance], encoded: Encoded, seed: int) -> None:
-        self.utterances, self.encoded = utterances, encoded
+    def __init__(
+        self,
+        utterances: list[Utterance],
+        encoded: Encoded,
+        seed: int,
+        sound: tuple[Features, list[np.ndarray]] | None = None,
+    ) -> None:
+        self.utterances, self.encoded, self.sound = utterances, encoded, sound
         self.rng = np.random.default_rng(seed)
         self.same: dict[tuple[int, int], np.ndarray] = {}
         voices = np.array([u.voice for u in utterances])
@@ -95,8 +113,15 @@ class Batches:
         rate = torch.tensor([self.utterances[i].rate for i in picked], dtype=torch.float32)
         return Batch(
             text, text_lengths, codes, code_lengths, torch.from_numpy(at), rate,
-            speaker, speaker_lengths, emotion, emotion_lengths,
+            speaker, speaker_lengths, emotion, emotion_lengths, self._sound_of(picked),
         )  # fmt: skip
+
+    def _sound_of(self, picked: list[int]) -> torch.Tensor | None:
+        if self.sound is None:
+            return None
+        features, pitch = self.sound
+        rows = [np.concatenate([features.mel[i].T, pitch[i][:, None]], axis=1) for i in picked]
+        return pad_stack([r.reshape(len(r) // FRAMES, FRAMES, -1).astype(np.float32) for r in rows])[0]
 
     def endless(self, indices: list[int], size: int, seed: int) -> Iterator[Batch]:
         lengths = [len(self.encoded.codes[i]) for i in indices]
@@ -133,21 +158,57 @@ def states(model: CodeModel, rows: torch.Tensor) -> tuple[torch.Tensor, torch.Te
     return model.final_norm(model.gpt.ln_f(x)), attention
 
 
+class SoundHead(nn.Module):
+    """The state that predicts a code, and the code -> its mel frames, pitch and voicing. Only trained, never shipped."""
+
+    def __init__(self, dims: ModelDims) -> None:
+        super().__init__()
+        g, self.mels = dims.gpt, dims.audio.n_mels
+        self.code = nn.Embedding(g.codes, g.dim)
+        self.state = nn.Linear(g.dim, g.dim)
+        self.out = nn.Linear(g.dim, FRAMES * (self.mels + 2))
+
+    def loss(self, hidden: torch.Tensor, codes: torch.Tensor, sound: torch.Tensor, real: torch.Tensor):  # type: ignore[no-untyped-def]
+        """hidden (N,M,D), codes (N,M), sound (N,M,FRAMES,mels + 1), real (N,M) -> mel and pitch losses, two scalars."""
+        made = (
+            self.out(F.gelu(self.state(hidden) + self.code(codes))).unflatten(-1, (FRAMES, -1)).float()[real]
+        )
+        mel, pitch = sound[real][..., :-1], sound[real][..., -1]
+        voiced = ~pitch.isnan()
+        melody = F.smooth_l1_loss(made[..., self.mels][voiced], pitch[voiced], beta=0.1)
+        voicing = F.binary_cross_entropy_with_logits(made[..., self.mels + 1], voiced.float())
+        return F.l1_loss(made[..., : self.mels], mel), melody + 0.2 * voicing
+
+
+def codes_alike(codec: SemanticCodec, size: int) -> torch.Tensor:
+    """(codes, ALIKE): of each code those with the nearest embeddings."""
+    with torch.no_grad():
+        embedding = F.normalize(codec.embed(torch.arange(size)[None])[0], dim=-1)
+        return (embedding @ embedding.T).fill_diagonal_(-1).topk(ALIKE).indices
+
+
 class Losses:
-    def __init__(self, model: CodeModel, guided_until: int) -> None:
-        self.model, self.guided_until = model, guided_until
+    def __init__(
+        self,
+        model: CodeModel,
+        guided_until: int,
+        head: SoundHead | None = None,
+        alike: torch.Tensor | None = None,
+    ) -> None:
+        self.model, self.guided_until, self.head, self.alike = model, guided_until, head, alike
 
     def __call__(self, batch: Batch, step: int) -> dict[str, torch.Tensor]:
         g = self.model.dims.gpt
-        rows, first = sequence(self.model, batch)
+        rows, first = sequence(self.model, self._with_mistakes(batch))
         if self.model.training:
             # a little dropout on whole code rows keeps the model reading the text
-            keep = (torch.rand(rows.shape[:2]) > 0.08) | (torch.arange(rows.shape[1]) < first[:, None])
+            keep = (torch.rand(rows.shape[:2]) > DROPPED) | (torch.arange(rows.shape[1]) < first[:, None])
             rows = rows * keep[..., None]
         hidden, attention = states(self.model, rows)
         steps = batch.codes.shape[1] + 1
         at = (first - 1)[:, None] + torch.arange(steps)
-        logits = self.model.mel_head(hidden.gather(1, at[..., None].expand(-1, -1, hidden.shape[-1]))).float()
+        predicting = hidden.gather(1, at[..., None].expand(-1, -1, hidden.shape[-1]))
+        logits = self.model.mel_head(predicting).float()
         target = F.pad(batch.codes, (0, 1)).scatter(1, batch.code_lengths[:, None], g.stop_code)
         real = lengths_to_mask(batch.code_lengths + 1, steps)
         code = F.cross_entropy(
@@ -156,7 +217,18 @@ class Losses:
         guided = self._guided(attention, batch, at)
         weight = max(0.1, 1.0 - step / self.guided_until)
         top1 = (logits.argmax(-1) == target)[real].float().mean()
-        return {"loss": code + weight * guided, "code": code, "guided": guided, "top1": top1}
+        found = {"loss": code + weight * guided, "code": code, "guided": guided, "top1": top1}
+        if self.head is None or batch.sound is None:
+            return found
+        spoken = lengths_to_mask(batch.code_lengths, steps - 1)
+        mel, pitch = self.head.loss(predicting[:, :-1], batch.codes, batch.sound, spoken)
+        return found | {"loss": found["loss"] + SOUND_WEIGHT * (mel + pitch), "mel": mel, "pitch": pitch}
+
+    def _with_mistakes(self, batch: Batch) -> Batch:
+        if self.alike is None or not self.model.training:
+            return batch
+        wrong = self.alike[batch.codes, torch.randint(ALIKE, batch.codes.shape)]
+        return replace(batch, codes=torch.where(torch.rand(batch.codes.shape) < MISTAKEN, wrong, batch.codes))
 
     def _guided(self, attention: torch.Tensor, batch: Batch, at: torch.Tensor) -> torch.Tensor:
         """-log attention from the row that predicts code m to the text row of the phone that code m speaks."""
@@ -177,7 +249,7 @@ def validate(model: CodeModel, losses: Losses, batches: list[Batch]) -> dict[str
     model.eval()
     found = [losses(b, 0) for b in batches]
     model.train()
-    return {k: sum(float(f[k]) for f in found) / len(found) for k in ("code", "guided", "top1")}
+    return {k: sum(float(f[k]) for f in found) / len(found) for k in found[0] if k != "loss"}
 
 
 def setup(work, dims: ModelDims, limit: int | None):  # type: ignore[no-untyped-def]
@@ -189,18 +261,21 @@ def setup(work, dims: ModelDims, limit: int | None):  # type: ignore[no-untyped-
 def main() -> None:
     chosen = options(__doc__, steps=9000, batch=16, lr=1.2e-3)
     dims = nano_dims()
-    utterances, _, encoded = setup(chosen.work, dims, 60 if chosen.smoke else None)
-    source = Batches(utterances, encoded, chosen.seed)
+    utterances, features, encoded = setup(chosen.work, dims, 60 if chosen.smoke else None)
+    sound = features, cached_pitch(chosen.work, utterances, features)
+    source = Batches(utterances, encoded, chosen.seed, sound)
     held = max(4, min(160, len(utterances) // 10))
-    quiet = Batches(utterances, encoded, 1)
+    quiet = Batches(utterances, encoded, 1, sound)
     held_batches = [quiet.make(list(range(i, min(i + 16, held)))) for i in range(0, held, 16)]
     validation = to_device(held_batches, chosen.device)
     model = CodeModel(dims).to(chosen.device)
-    losses = Losses(model, guided_until=max(1, chosen.steps // 2))
+    head = SoundHead(dims).to(chosen.device)
+    alike = codes_alike(load_teacher(chosen.work, dims).codec, dims.codec.codebook_size).to(chosen.device)
+    losses = Losses(model, max(1, chosen.steps // 2), head, alike)
     spoken = [i for i in range(held, len(utterances)) if len(encoded.codes[i]) <= dims.gpt.max_codes - 2]
     train(
         "gpt", model, source.endless(spoken, chosen.batch, chosen.seed), losses, chosen,
-        evaluate=lambda: validate(model, losses, validation), autocast=True,
+        evaluate=lambda: validate(model, losses, validation), autocast=True, scaffold=head,
     )  # fmt: skip
 
 

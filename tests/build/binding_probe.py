@@ -21,7 +21,7 @@ from typing import Any
 
 import tts_trt.build
 from tts_trt.build.builder import BuildConfig, build_plan
-from tts_trt.build.trt import Backend, load_backend
+from tts_trt.trt import Backend, load_backend
 from tts_trt.errors import BuildError
 
 used: set[str] = set()

@@ -30,7 +30,7 @@ from tts_trt.build.batches import calibration_shape
 from tts_trt.build.calibrator import CacheStore, calibrator_class, create_calibrator
 from tts_trt.build.device_memory import PyCudaMemory
 from tts_trt.build.implicit import build_implicit_int8
-from tts_trt.build.trt import Backend, load_backend
+from tts_trt.trt import Backend, load_backend
 from tts_trt.errors import BuildError
 
 Address = ctypes.c_void_p

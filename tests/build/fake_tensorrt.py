@@ -10,7 +10,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-from tts_trt.build.trt import Backend
+from tts_trt.trt import Backend
 from tts_trt.spec import GraphSpec
 
 TYPES = {"float32": "FLOAT", "float16": "HALF", "int64": "INT64", "bool": "BOOL"}

@@ -15,7 +15,7 @@ from onnx import helper
 from tests.build.graphs import BOOL, FLOAT, HALF, INT64, contract, kv_attention, matmul, quantised, save
 from tts_trt.build.builder import BuildConfig, PlanInfo, build_plan
 from tts_trt.build.inspect import read_plan_header
-from tts_trt.build.trt import Backend, load_backend
+from tts_trt.trt import Backend, load_backend
 from tts_trt.errors import BuildError
 from tts_trt.spec import GraphSpec, TensorSpec
 
@@ -226,7 +226,7 @@ def test_a_plan_that_cannot_be_written_is_one_error(rtx: Backend, tmp_path: Path
 def test_the_builder_needs_neither_torch_nor_onnx() -> None:
     program = (
         "import sys, tts_trt.build.builder; "
-        "from tts_trt.build.trt import load_backend; load_backend('tensorrt-rtx'); "
+        "from tts_trt.trt import load_backend; load_backend('tensorrt-rtx'); "
         "print(sorted({'torch', 'onnx', 'onnxruntime', 'numpy'} & set(sys.modules)))"
     )
     result = subprocess.run(

@@ -19,7 +19,7 @@ from tts_trt.build.batches import calibration_shape
 from tts_trt.build.calibrator import CacheStore, create_calibrator
 from tts_trt.build.device_memory import PyCudaMemory
 from tts_trt.build.implicit import build_implicit_int8, calibrate_to_cache
-from tts_trt.build.trt import Backend
+from tts_trt.trt import Backend
 from tts_trt.errors import BuildError, QuantError
 from tts_trt.spec import GraphSpec
 

@@ -8,7 +8,7 @@ from tests.build.graphs import kv_attention, matmul
 from tts_trt.build.builder import build_plan
 from tts_trt.build.inspect import LayerInfo, PlanHeader, list_layers, read_plan_header
 from tts_trt.build.network import parse_onnx
-from tts_trt.build.trt import load_backend
+from tts_trt.trt import load_backend
 from tts_trt.errors import BundleError
 
 

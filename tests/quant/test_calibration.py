@@ -31,7 +31,7 @@ from tts_trt.quant.corpus import Utterance
 from tts_trt.quant.recipe import make_recipe
 from tts_trt.quant.scales import ScaleTable
 from tts_trt.quant.trt_cache import cache_from_table, save_cache, write_cache
-from tts_trt.runtime.engine import OrtEngine
+from tts_trt.runtime.onnx_engine import OrtEngine
 from tts_trt.spec import graph_specs
 
 W8A8 = [{"graph": "*", "layers": "*", "scheme": "w8a8"}]

@@ -18,7 +18,8 @@ from tts_trt.quality.verify import check_int8, graphs_in_int8
 from tts_trt.quant.apply import choose, quantised
 from tts_trt.quant.layers import find_layers
 from tts_trt.quant.recipe import LayerScheme
-from tts_trt.runtime.engine import Engines, OrtEngine
+from tts_trt.runtime.engine import Engines
+from tts_trt.runtime.onnx_engine import OrtEngine
 from tts_trt.spec import graph_specs
 
 SPEC = graph_specs(TINY)["gpt"]
@@ -88,7 +89,7 @@ def test_a_literal_engine_keeps_activations_as_they_are(
         ("literal", weights_only, True),
     ):
         engine = OrtEngine(path, SPEC, threads=1, literal=literal)
-        caches = {n: np.zeros(engine.shape(n, {"B": 1}), np.float32) for n in SPEC.aliases.values()}
+        caches = {n: engine.allocate(n, {"B": 1}).numpy() for n in SPEC.aliases.values()}
         logits[name] = engine.run(fed | caches)["logits"]
     off = {n: float(np.abs(logits[n] - logits["fp32"]).mean()) for n in ("fused", "literal")}
     assert 0 < off["literal"] < off["fused"]

@@ -25,7 +25,7 @@ from tests.quant.quant_graphs import (
     sqnr_db,
 )
 from tts_trt.build.builder import build_plan
-from tts_trt.build.trt import load_backend
+from tts_trt.trt import load_backend
 from tts_trt.errors import QuantError
 from tts_trt.export.passes import census
 from tts_trt.quant.layers import find_layers

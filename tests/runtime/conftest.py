@@ -12,7 +12,8 @@ from tests.runtime.tiny_graphs import EXACT, tiny_graphs
 from tts_trt.dims import ModelDims
 from tts_trt.frontend.tokenizer import PhoneTokenizer
 from tts_trt.runtime.bundle import Bundle
-from tts_trt.runtime.engine import Engines, OrtEngine
+from tts_trt.runtime.engine import Engines
+from tts_trt.runtime.onnx_engine import OrtEngine
 from tts_trt.runtime.synthesizer import Synthesizer
 from tts_trt.spec import graph_specs
 

@@ -17,7 +17,7 @@ from tts_trt.dims import to_dict
 from tts_trt.errors import BundleError, ConfigError, EngineError
 from tts_trt.frontend.audio import write_wav
 from tts_trt.manifest import Assets, ExecutorRef, GraphEntry, Host, ModelRef
-from tts_trt.runtime import engine
+from tts_trt.runtime import onnx_engine
 from tts_trt.runtime.bundle import load_engines
 from tts_trt.runtime.request import Request
 from tts_trt.runtime.synthesizer import Synthesizer
@@ -75,7 +75,7 @@ def copy(whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     def opened(*_: object) -> None:
         raise AssertionError("a graph was opened before the bundle was verified")
 
-    monkeypatch.setattr(engine.OrtEngine, "_open", opened)
+    monkeypatch.setattr(onnx_engine.OrtEngine, "_open", opened)
     return Path(shutil.copytree(whole, tmp_path / "copy"))
 
 
@@ -111,8 +111,8 @@ def test_a_folder_that_is_no_bundle_is_refused(tmp_path: Path) -> None:
 
 
 def test_foreign_bundles_are_refused(graphs: Path, recording: np.ndarray, tmp_path: Path) -> None:
-    plans = write_bundle(tmp_path / "plans", graphs, recording, executor="tensorrt")
-    with pytest.raises(EngineError, match="built for tensorrt, which cannot run here"):
+    plans = write_bundle(tmp_path / "plans", graphs, recording, executor="tensorflow")
+    with pytest.raises(EngineError, match="built for tensorflow, which cannot run here"):
         Synthesizer.from_bundle(plans)
     unknown = write_bundle(tmp_path / "unknown", graphs, recording, colour="blue")
     with pytest.raises(ConfigError, match="unknown key colour"):

@@ -41,7 +41,7 @@ def same(one: Decoded, other: Decoded, tolerance: float = 0.0) -> bool:
     return (
         one.codes_M.tolist() == other.codes_M.tolist()
         and one.finish == other.finish
-        and np.allclose(one.latents_MD, other.latents_MD, atol=tolerance, rtol=0)
+        and np.allclose(one.latents_MD.numpy(), other.latents_MD.numpy(), atol=tolerance, rtol=0)
     )
 
 
@@ -70,7 +70,7 @@ def test_latents_equal_a_full_recompute(
     for row, result in zip(batch, decoded, strict=True):
         expected = recomputed(dims, row, result.codes_M).numpy()
         assert result.latents_MD.shape == expected.shape
-        np.testing.assert_allclose(result.latents_MD, expected, atol=2e-4)
+        np.testing.assert_allclose(result.latents_MD.numpy(), expected, atol=2e-4)
 
 
 @torch.inference_mode()
@@ -162,9 +162,9 @@ def test_every_row_keeps_its_own_limits(one_pass: Engines) -> None:
 
 def test_caches_are_used_again(one_pass: Engines) -> None:
     decoder = Decoder(one_pass, TINY, Limits())
-    with decoder.cache(2) as first:
+    with decoder.slots(2) as first:
         pass
-    with decoder.cache(2) as second, decoder.cache(2) as third:
+    with decoder.slots(2) as second, decoder.slots(2) as third:
         assert second is first
         assert third is not first
 

@@ -13,6 +13,7 @@ from tts_trt.errors import ReferenceAudioError, SynthesisError, TextError, Usage
 from tts_trt.frontend.audio import write_wav
 from tts_trt.frontend.tokenizer import PhoneTokenizer
 from tts_trt.runtime.bundle import Bundle
+from tts_trt.runtime.device import HOST, Tensor
 from tts_trt.runtime.engine import Engines
 from tts_trt.runtime.request import Request
 from tts_trt.runtime.sampling import SamplingParams
@@ -187,5 +188,6 @@ class _Spoilt:
     def __getitem__(self, name: str) -> object:
         return self if name == "vocoder" else self._engines[name]
 
-    def run(self, inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-        return {"wave": self._engines["vocoder"].run(inputs)["wave"] * np.float32(self._factor)}
+    def launch(self, inputs: dict[str, np.ndarray]) -> dict[str, Tensor]:
+        wave = self._engines["vocoder"].launch(inputs)["wave"].numpy()
+        return {"wave": HOST.upload(wave * np.float32(self._factor))}

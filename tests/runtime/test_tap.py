@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from tests.model.tiny import TINY
+from tts_trt.runtime.device import HOST
 from tts_trt.runtime.fake import fake_engines
 from tts_trt.runtime.tap import TappedEngine
 
@@ -28,16 +29,25 @@ def test_runs_are_seen_with_the_callers_inputs_and_changed_on_the_way() -> None:
 
 
 def test_bound_runs_pass_the_tap_too() -> None:
-    engines, seen = fake_engines(TINY), []
-    tap = TappedEngine(engines["gpt"], seen=lambda fed, made: seen.append((set(fed), set(made))))
-    caches = {name: tap.allocate(name, {"B": 1}) for name in tap.spec.aliases.values()}
-    outputs = {out: caches[name] for out, name in tap.spec.aliases.items()}
-    rows = np.ones((1, 2, TINY.gpt.dim), np.float32)
-    zero = np.zeros(1, np.int64)
-    runner = tap.bind(caches, outputs)
-    runner.run({"embeddings": rows, "lengths": np.array([2]), "pos": zero, "start": zero})
-    assert seen == [({"embeddings", "lengths", "pos", "start"}, {"logits", "hidden"})]
-    assert any(np.any(buffer.numpy()) for buffer in caches.values())
+    """The caches go through unseen, and what the tap changes does not reach the caller's tensors."""
+    engine, seen = fake_engines(TINY)["gpt"], []
+    tap = TappedEngine(
+        engine,
+        change=lambda fed: {**fed, "embeddings": fed["embeddings"] * 0 + 3},
+        seen=lambda fed, made: seen.append((set(fed), set(made), float(made["hidden"].max()))),
+    )
+    axes = {"B": 1, "S": 1}
+    fed = {t.name: tap.allocate(t.name, axes) for t in tap.spec.inputs}
+    made = {name: tap.allocate(name, axes) for name in ("logits", "hidden")}
+    made |= {out: fed[name] for out, name in tap.spec.aliases.items()}
+    HOST.write(fed["lengths"], np.ones(1, np.int64))
+    bound = tap.bind(fed, made)
+    bound.launch()
+    assert not bound.recordable
+    inputs, outputs, highest = seen[0]
+    assert (inputs, outputs) == ({"embeddings", "lengths", "pos", "start"}, {"logits", "hidden"})
+    assert highest == made["hidden"].numpy().max() > 0
+    assert fed["k_0"].numpy().max() == 3 and not fed["embeddings"].numpy().any()
 
 
 def test_closing_a_tap_leaves_the_engine_to_its_owner() -> None:

@@ -40,7 +40,7 @@ def test_they_decode_what_the_reference_decodes(model: TtsModel) -> None:
         (decoded,) = Decoder(engines, TINY, limits).run([row])
         forced = teacher_forced(engines, TINY, limits, row, codes)
     assert len(codes) > 3 and decoded.codes_M.tolist() == codes
-    for found in (decoded.latents_MD, forced.hidden[: len(codes)]):
+    for found in (decoded.latents_MD.numpy(), forced.hidden[: len(codes)]):
         assert np.allclose(found, latents[0].numpy(), atol=1e-4)
 
 

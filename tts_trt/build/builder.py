@@ -16,9 +16,9 @@ from tts_trt.atomic import write_atomic
 from tts_trt.build.inspect import layer_census, precision_census
 from tts_trt.build.network import ParsedNetwork, check_network, parse_onnx, settle_attentions
 from tts_trt.build.profiles import Profile, resolve_profiles
-from tts_trt.build.trt import Backend, Messages, Progress
 from tts_trt.errors import BuildError
 from tts_trt.spec import GraphSpec
+from tts_trt.trt import Backend, Messages, Progress
 
 # The contract already fixes these inputs as int64, and the runtime binds them so.
 _INT64_NOTE = "has Int64 binding"

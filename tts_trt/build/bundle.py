@@ -21,11 +21,11 @@ from tts_trt.artifacts import BundleWriter, fingerprint, load_manifest, sha256_f
 from tts_trt.atomic import write_atomic
 from tts_trt.build.builder import BuildConfig, build_plan
 from tts_trt.build.profiles import resolve_profiles
-from tts_trt.build.trt import load_backend
 from tts_trt.errors import BuildError, BundleError
 from tts_trt.manifest import Assets, ExecutorRef, GraphEntry, Host, Manifest, ModelRef, RecipeRef
 from tts_trt.models import ModelFolder
 from tts_trt.spec import GraphSpec, Limits
+from tts_trt.trt import load_backend
 
 EXECUTORS = {"onnxruntime": "onnxruntime", "tensorrt-rtx": "tensorrt-rtx", "tensorrt": "tensorrt"}
 """Executor -> distribution whose version decides whether a bundle still fits."""

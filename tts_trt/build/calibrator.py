@@ -16,8 +16,8 @@ from typing import Any, Protocol, Self
 
 from tts_trt.build.batches import Array, BatchSource, CalibrationShape, fitted_batches
 from tts_trt.build.device_memory import DeviceMemory, Layout, PyCudaMemory
-from tts_trt.build.trt import Backend
 from tts_trt.errors import BuildError
+from tts_trt.trt import Backend
 
 OpenMemory = Callable[[Layout], DeviceMemory]
 

@@ -31,10 +31,10 @@ from typing import Any
 
 from tts_trt.build.builder import BuildConfig, PlanInfo, build_plan, compile_network, open_network
 from tts_trt.build.calibrator import Calibrator, require_calibrators
-from tts_trt.build.trt import Backend, Progress
 from tts_trt.errors import BuildError
 from tts_trt.onnx_scan import count_ops, scan_nodes
 from tts_trt.spec import GraphSpec
+from tts_trt.trt import Backend, Progress
 
 LIBRARY_CHOICE = "implicit-int8"
 """The precision under which a plan's compute layers are counted: int8, fp16 or fp32, as the library found fastest."""

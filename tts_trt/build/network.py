@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tts_trt.build.trt import Backend
 from tts_trt.errors import BuildError
 from tts_trt.onnx_scan import OnnxNode, count_ops, scan_nodes
 from tts_trt.spec import GraphSpec, TensorSpec
+from tts_trt.trt import Backend
 
 _TRT_TYPES = {
     "float32": "FLOAT",

@@ -21,7 +21,6 @@ from tts_trt.atomic import write_atomic
 from tts_trt.build.batches import calibration_shape
 from tts_trt.build.calibrator import CacheStore, create_calibrator, require_calibrators
 from tts_trt.build.implicit import calibrate_to_cache
-from tts_trt.build.trt import load_backend
 from tts_trt.errors import UsageError
 from tts_trt.export.record import ExportRecord
 from tts_trt.models import ModelFolder, read_dims
@@ -44,6 +43,7 @@ from tts_trt.quant.trial import Damage, Trial
 from tts_trt.quant.trt_cache import save_cache, stored_cache
 from tts_trt.quant.variants import Variants
 from tts_trt.spec import FLOAT_TYPES, Limits, graph_specs
+from tts_trt.trt import load_backend
 
 TENSORRT_CACHES = "tensorrt10"
 EVIDENCE, PLOT = "int8.json", "int8.svg"

@@ -11,7 +11,6 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,7 +18,8 @@ from numpy.typing import NDArray
 from tts_trt.errors import UsageError
 from tts_trt.quality.numerics import FORCE
 from tts_trt.runtime.bundle import Bundle
-from tts_trt.runtime.engine import Array, Arrays, Engine, Engines
+from tts_trt.runtime.device import Array, Tensor
+from tts_trt.runtime.engine import Arrays, Engine, Engines, Tensors
 from tts_trt.runtime.request import Request
 from tts_trt.runtime.synthesizer import Synthesizer
 from tts_trt.runtime.tap import TappedEngine
@@ -105,13 +105,13 @@ class Remembering(TappedEngine):
 
     def __init__(self, inner: Engine) -> None:
         super().__init__(inner)
-        self._known: dict[bytes, dict[str, Array]] = {}
+        self._known: dict[bytes, dict[str, Tensor]] = {}
 
-    def pass_on(self, runner: Any, inputs: Arrays) -> dict[str, Array]:
+    def answer(self, inputs: Arrays, caches: Tensors) -> dict[str, Tensor]:
         digest = hashlib.blake2b(digest_size=16)
         for name in sorted(inputs):
             digest.update(np.ascontiguousarray(inputs[name]).data)
         key = digest.digest()
         if key not in self._known:
-            self._known[key] = runner.run(inputs)
+            self._known[key] = self.inner.launch(inputs)
         return self._known[key]

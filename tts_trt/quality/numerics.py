@@ -45,15 +45,15 @@ def teacher_forced(
     """Run the code model over a given code sequence, step by step, as decoding does."""
     embeddings, lengths = prompt(engines["prompt"], [row])
     logits, hidden = [], []
-    with Decoder(engines, dims, limits).cache(1) as cache:
-        scores, states = cache.append(embeddings, lengths)
-        logits.append(scores[0].copy())
-        hidden.append(states[0, int(lengths[0]) - 1].copy())
+    with Decoder(engines, dims, limits).slots(1) as slots:
+        scores, states = slots.cache.append(embeddings, lengths)
+        logits.append(scores[0].numpy())
+        hidden.append(states[0, int(lengths[0]) - 1].numpy())
         for step, code in enumerate(codes):
             next_row = forced_embedding(engines, dims, int(code), step, lengths)
-            scores, states = cache.append(next_row, np.ones(1, np.int64))
-            logits.append(scores[0].copy())
-            hidden.append(states[0, 0].copy())
+            scores, states = slots.cache.append(next_row, np.ones(1, np.int64))
+            logits.append(scores[0].numpy())
+            hidden.append(states[0, 0].numpy())
     return Forced(np.stack(logits), np.stack(hidden))
 
 

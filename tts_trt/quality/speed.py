@@ -161,7 +161,7 @@ def step_times(synthesizer: Synthesizer, repeats: int = 12) -> tuple[dict[int, f
             fed, lengths = rows[:, :count], np.full(1, count, np.int64)
             measured = []
             for _ in range(repeats):
-                measured.append(_timed(lambda: cache.append(fed, lengths)))
+                measured.append(_timed(lambda: cache.append(fed, lengths)[0].numpy()))
                 if count > 1:
                     cache.reset()
             return 1e3 * statistics.median(measured)

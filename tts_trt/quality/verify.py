@@ -13,7 +13,7 @@ from tts_trt.artifacts import load_manifest, verify_files
 from tts_trt.errors import SynthesisError
 from tts_trt.manifest import Manifest
 from tts_trt.quality.numerics import Agreement, agreement, teacher_forced
-from tts_trt.runtime.engine import OrtEngine
+from tts_trt.runtime.onnx_engine import OrtEngine
 from tts_trt.runtime.request import Request
 from tts_trt.runtime.sampling import SamplingParams
 from tts_trt.runtime.synthesizer import Synthesizer

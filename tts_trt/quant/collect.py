@@ -23,7 +23,9 @@ from tts_trt.quant.corpus import Utterance
 from tts_trt.quant.layers import Layer, layers_of
 from tts_trt.quant.observe import Observer, TensorStats
 from tts_trt.runtime.bundle import Bundle
-from tts_trt.runtime.engine import Array, Arrays, Engine, Engines, OrtEngine
+from tts_trt.runtime.device import Array
+from tts_trt.runtime.engine import Arrays, Engine, Engines
+from tts_trt.runtime.onnx_engine import OrtEngine
 from tts_trt.runtime.synthesizer import Synthesizer
 from tts_trt.runtime.tap import TappedEngine
 from tts_trt.spec import GraphSpec, Limits, TensorSpec, graph_specs
@@ -149,14 +151,11 @@ class _Watching(TappedEngine):
         super().__init__(inner, seen=self._observe)
         self.spec = spec
         self._observer, self._axes, self._watch = observer, axes, watch
-        self._shown = {t.name for t in spec.outputs}
 
     def _observe(self, inputs: Arrays, outputs: dict[str, Array]) -> None:
         self._watch.keep(self.spec.name, inputs)
         for tensor, axis in self._axes.items():
             self._observer.add(tensor, outputs[tensor] if tensor in outputs else inputs[tensor], axis)
-        for tensor in outputs.keys() - self._shown:
-            del outputs[tensor]
 
     def close(self) -> None:
         self.inner.close()

@@ -22,7 +22,8 @@ from tts_trt.quality.distance import log_spectral_distance_db, mel_distance_db
 from tts_trt.quality.forced import Borrowed, Pass, Remembering, Teacher
 from tts_trt.quality.numerics import log_softmax
 from tts_trt.runtime.bundle import Bundle
-from tts_trt.runtime.engine import Engine, Engines, OrtEngine
+from tts_trt.runtime.engine import Engine, Engines
+from tts_trt.runtime.onnx_engine import OrtEngine
 from tts_trt.runtime.request import Request
 from tts_trt.spec import Limits, graph_specs
 

@@ -1,7 +1,8 @@
 """Codes to wave: mel condition, flow, vocoder. Every call takes a list of rows and runs them as one batch.
 
 Legend: B rows, M codes, T mel frames, P prompt frames (reference, or reference and what was already said), m mel bins,
-c condition channels, D latent width, S samples. Rows differ in length; each comes back at its own.
+c condition channels, D latent width, S samples. Rows differ in length; each comes back at its own. What a stage leaves on
+the device the next one reads there: between the codes and the wave nothing visits the host.
 """
 
 from __future__ import annotations
@@ -16,9 +17,12 @@ from numpy.typing import NDArray
 from tts_trt.dims import ModelDims
 from tts_trt.frontend.timing import nearest_index, time_grid
 from tts_trt.runtime.decode import padded
+from tts_trt.runtime.device import Array, Device, Tensor
 from tts_trt.runtime.engine import Engines
 
 FloatArray = NDArray[np.float32]
+Rows = Array | Tensor
+"""On the host or on the device."""
 
 FEWEST_FRAMES = 4
 """Lower end of the frame axis in the graph contracts; shorter rows are padded up to it."""
@@ -27,40 +31,53 @@ FEWEST_FRAMES = 4
 @dataclass(frozen=True)
 class ConditionJob:
     codes_M: NDArray[np.int64]
-    latents_MD: FloatArray | None  # None: a reference's own codes
+    latents_MD: Rows | None  # None: a reference's own codes
     frames: int  # mel frames to stretch the codes to
 
 
 @dataclass(frozen=True)
 class FlowJob:
-    condition_Tc: FloatArray  # of prompt and target frames
-    prompt_mP: FloatArray
+    """The condition and the prompt come in parts, which follow each other in time."""
+
+    condition_Tc: Sequence[Rows]  # of prompt and target frames
+    prompt_mP: Sequence[Rows]
     noise_mT: FloatArray  # of the target frames
     style_E: FloatArray
     steps: int
     guidance: float
+
+    @property
+    def prompt_frames(self) -> int:
+        return sum(part.shape[1] for part in self.prompt_mP)
+
+    @property
+    def frames(self) -> int:
+        return sum(part.shape[0] for part in self.condition_Tc)
 
 
 class Acoustic:
     def __init__(self, engines: Engines, dims: ModelDims) -> None:
         self._engines, self.dims = engines, dims
 
+    @property
+    def device(self) -> Device:
+        return self._engines["flow_step"].device
+
     def frames(self, codes: int) -> int:
         """floor(frames_per_code * codes) in float32, as the reference computes it; at least 1."""
         return max(1, math.floor(np.float32(self.dims.frames_per_code) * np.float32(codes)))
 
-    def conditions(self, jobs: Sequence[ConditionJob]) -> list[FloatArray]:
+    def conditions(self, jobs: Sequence[ConditionJob]) -> list[Tensor]:
         """-> (frames,c) per row."""
-        width = self.dims.gpt.dim
-        plain = [np.zeros((len(job.codes_M), width), np.float32) for job in jobs]
-        latents = [
-            zeros if job.latents_MD is None else job.latents_MD
-            for job, zeros in zip(jobs, plain, strict=True)
-        ]
-        out = self._engines["mel_condition"].run(
+        most = max(len(job.codes_M) for job in jobs)
+        latents_BMD = self.device.zeros((len(jobs), most, self.dims.gpt.dim), np.float32)
+        for b, job in enumerate(jobs):
+            if job.latents_MD is not None:
+                self.device.put(latents_BMD[b, : len(job.codes_M)], job.latents_MD)
+        out = self._engines["mel_condition"].launch(
             {
                 "codes": padded([job.codes_M for job in jobs]),
-                "latents": padded(latents),
+                "latents": latents_BMD,
                 "latent_scale": np.array([float(job.latents_MD is not None) for job in jobs], np.float32),
                 "source_index": padded(
                     [nearest_index(len(j.codes_M), j.frames) for j in jobs], FEWEST_FRAMES
@@ -68,43 +85,58 @@ class Acoustic:
                 "target_lengths": np.array([job.frames for job in jobs], np.int64),
             }
         )
-        return [row[: job.frames] for row, job in zip(out["condition"], jobs, strict=True)]
+        return [out["condition"][b, : job.frames] for b, job in enumerate(jobs)]
 
-    def flow(self, jobs: Sequence[FlowJob]) -> list[FloatArray]:
+    def flow(self, jobs: Sequence[FlowJob]) -> list[Tensor]:
         """-> mel (m,T) of the target frames per row. Rows may take different numbers of Euler steps."""
-        prompts = [job.prompt_mP.shape[1] for job in jobs]
-        lengths = [len(job.condition_Tc) for job in jobs]
-        noise = [np.pad(job.noise_mT, ((0, 0), (p, 0))).T for job, p in zip(jobs, prompts, strict=True)]
-        prompt_BmT = padded(
-            [_stretched(job.prompt_mP.T, n) for job, n in zip(jobs, lengths, strict=True)], FEWEST_FRAMES
+        device, mels, most = (
+            self.device,
+            self.dims.audio.n_mels,
+            max(FEWEST_FRAMES, *(job.frames for job in jobs)),
         )
+        condition_BTc = device.zeros((len(jobs), most, self.dims.regulator.channels), np.float32)
+        prompt_BmT = device.zeros((len(jobs), mels, most), np.float32)
+        x_BmT = device.zeros((len(jobs), mels, most), np.float32)
+        for b, job in enumerate(jobs):
+            _in_a_row(condition_BTc[b], job.condition_Tc, 0)
+            _in_a_row(prompt_BmT[b], job.prompt_mP, 1)
+            device.write(x_BmT[b, :, job.prompt_frames : job.frames], job.noise_mT)
         fixed = {
-            "condition": padded([job.condition_Tc for job in jobs], FEWEST_FRAMES),
-            "prompt": np.ascontiguousarray(prompt_BmT.transpose(0, 2, 1)),
-            "style": np.stack([job.style_E for job in jobs]),
-            "lengths": np.array(lengths, np.int64),
-            "prompt_lengths": np.array(prompts, np.int64),
-            "guidance": np.array([job.guidance for job in jobs], np.float32),
+            "condition": condition_BTc,
+            "prompt": prompt_BmT,
+            "style": device.upload(np.stack([job.style_E for job in jobs])),
+            "lengths": device.upload(np.array([job.frames for job in jobs], np.int64)),
+            "prompt_lengths": device.upload(np.array([job.prompt_frames for job in jobs], np.int64)),
+            "guidance": device.upload(np.array([job.guidance for job in jobs], np.float32)),
         }
-        x_BmT = np.ascontiguousarray(padded(noise, FEWEST_FRAMES).transpose(0, 2, 1))
         t_BK, dt_BK = _grids([job.steps for job in jobs])
+        times = device.upload(np.stack([t_BK.T, dt_BK.T]))
         step = self._engines["flow_step"]
-        for t_B, dt_B in zip(t_BK.T, dt_BK.T, strict=True):
-            x_BmT = step.run({"x": x_BmT, "t": t_B, "dt": dt_B, **fixed})["x_out"]
-        return [row[:, p:n] for row, p, n in zip(x_BmT, prompts, lengths, strict=True)]
+        for k in range(t_BK.shape[1]):
+            x_BmT = step.launch({"x": x_BmT, "t": times[0, k], "dt": times[1, k], **fixed})["x_out"]
+        return [x_BmT[b, :, job.prompt_frames : job.frames] for b, job in enumerate(jobs)]
 
-    def waves(self, mels: Sequence[FloatArray]) -> list[FloatArray]:
-        """(m,T) per row -> (T*hop) samples per row."""
+    def waves(self, mels: Sequence[Rows]) -> list[FloatArray]:
+        """(m,T) per row -> (T*hop) samples per row, on the host."""
         lengths = [mel.shape[1] for mel in mels]
-        mel_BTm = padded([mel.T for mel in mels], FEWEST_FRAMES)
-        wave_BS = self._engines["vocoder"].run(
-            {"mel": np.ascontiguousarray(mel_BTm.transpose(0, 2, 1)), "lengths": np.array(lengths, np.int64)}
-        )["wave"]
+        shape = (len(mels), self.dims.audio.n_mels, max(FEWEST_FRAMES, *lengths))
+        mel_BmT = self.device.zeros(shape, np.float32)
+        for b, mel_mT in enumerate(mels):
+            self.device.put(mel_BmT[b, :, : lengths[b]], mel_mT)
+        out = self._engines["vocoder"].launch({"mel": mel_BmT, "lengths": np.array(lengths, np.int64)})
+        wave_BS = out["wave"].numpy()
         return [row[: n * self.dims.audio.hop].copy() for row, n in zip(wave_BS, lengths, strict=True)]
 
 
-def _stretched(rows: FloatArray, length: int) -> FloatArray:
-    return np.pad(rows, ((0, length - len(rows)), (0, 0)))
+def _in_a_row(target: Tensor, parts: Sequence[Rows], axis: int) -> None:
+    """Parts of a matrix one after the other along an axis, from its start."""
+    first = 0
+    for part in parts:
+        last = first + part.shape[axis]
+        if last > first:
+            place = target[:, first:last] if axis else target[first:last]
+            target.device.put(place, part)
+        first = last
 
 
 def _grids(steps: Sequence[int]) -> tuple[FloatArray, FloatArray]:

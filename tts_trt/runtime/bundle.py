@@ -1,7 +1,7 @@
 """What a synthesizer is made of, and how it is read from a bundle directory.
 
 BUNDLE/manifest.json          every file with its hash: checked before anything is opened
-BUNDLE/graphs/<graph>.onnx    (+ .onnx.data)
+BUNDLE/graphs/<graph>.onnx    (+ .onnx.data), or <graph>.plan
 BUNDLE/assets/                config.json, tokenizer.json, lexicon.json, durations.json, voices/<name>.wav
 """
 
@@ -14,14 +14,13 @@ from pathlib import Path
 
 from tts_trt.artifacts import REBUILD, load_manifest, verify_files
 from tts_trt.dims import ModelDims, from_dict
-from tts_trt.errors import BundleError, EngineError
+from tts_trt.errors import BundleError
 from tts_trt.frontend.tokenizer import PhoneTokenizer
 from tts_trt.manifest import Manifest
-from tts_trt.runtime.engine import CPU, Engines, OrtEngine
+from tts_trt.runtime.engine import Engines
+from tts_trt.runtime.executors import AUTO, open_engines
 from tts_trt.runtime.plan import Tokenizer
 from tts_trt.spec import GraphSpec, Limits, graph_specs
-
-EXECUTOR = "onnxruntime"
 
 
 @dataclass(frozen=True)
@@ -35,9 +34,8 @@ class Bundle:
     limits: Limits = field(default_factory=Limits)
 
 
-def load_bundle(folder: Path | str, *, threads: int = 0, provider: str = CPU) -> Bundle:
-    """BundleError for a damaged bundle, EngineError for graphs that do not keep their contract or belong to
-    another executor."""
+def load_bundle(folder: Path | str, *, threads: int = 0, device: str = AUTO) -> Bundle:
+    """BundleError for a damaged bundle, EngineError for graphs that do not keep their contract or cannot run here."""
     folder = Path(folder)
     manifest = verified(folder)
     config = folder / (manifest.assets.dims or "assets/config.json")
@@ -48,7 +46,7 @@ def load_bundle(folder: Path | str, *, threads: int = 0, provider: str = CPU) ->
     limits = from_dict(Limits, manifest.limits, "limits")
     tokenizer = PhoneTokenizer.from_dir(config.parent)
     voices = {name: folder / file for name, file in manifest.assets.voices.items()}
-    engines = open_engines(folder, manifest, graph_specs(dims, limits), threads=threads, provider=provider)
+    engines = open_engines(folder, manifest, graph_specs(dims, limits), threads=threads, device=device)
     return Bundle(engines, dims, tokenizer, voices, limits)
 
 
@@ -59,25 +57,8 @@ def verified(folder: Path) -> Manifest:
     return manifest
 
 
-def open_engines(
-    folder: Path, manifest: Manifest, specs: Mapping[str, GraphSpec], *, threads: int = 0, provider: str = CPU
-) -> Engines:
-    """The engines of a verified bundle. EngineError when a graph does not keep its contract."""
-    if manifest.executor.name != EXECUTOR:
-        raise EngineError(
-            f"{folder} is built for {manifest.executor.name}, which cannot run here",
-            hint=f"tts-trt build --executor {EXECUTOR}",
-        )
-    return Engines(
-        {
-            name: OrtEngine(folder / manifest.graph(name).file, spec, manifest.float_type, threads, provider)
-            for name, spec in specs.items()
-        }
-    )
-
-
 def load_engines(
-    folder: Path, specs: Mapping[str, GraphSpec], *, threads: int = 0, provider: str = CPU
+    folder: Path, specs: Mapping[str, GraphSpec], *, threads: int = 0, device: str = AUTO
 ) -> Engines:
     """The engines of a bundle, every file of it verified before one is opened."""
-    return open_engines(folder, verified(folder), specs, threads=threads, provider=provider)
+    return open_engines(folder, verified(folder), specs, threads=threads, device=device)

@@ -1,72 +1,54 @@
-"""What runs a graph: the ``Engine`` interface and its ONNX Runtime form.
+"""What runs a graph: the ``Engine`` interface.
 
-An engine takes numpy arrays by the names of its contract in ``spec.py`` and returns its outputs by name. Tensors
-that stay where they are between runs (the KV cache) are ``Buffer``s: allocated by the engine on its device, bound
-once, and then neither passed nor returned.
+An engine takes tensors by the names of its contract in ``spec.py`` and gives its outputs by name, in its device's memory.
+``run`` is the same with numpy arrays at both ends. What is done over and over on the same tensors is bound once: a ``Bound``
+has all its addresses set and only needs to be launched.
 """
 
 from __future__ import annotations
 
-import tempfile
 from abc import ABC, abstractmethod
-from collections import Counter
 from collections.abc import Mapping
 from contextlib import ExitStack
-from pathlib import Path
 from types import TracebackType
 from typing import Any, Protocol, Self
 
 import numpy as np
-from numpy.typing import NDArray
 
-from tts_trt.artifacts import REBUILD
 from tts_trt.errors import EngineError
-from tts_trt.onnx_scan import count_ops, scan_nodes
+from tts_trt.runtime.device import Array, Device, Tensor
 from tts_trt.spec import GraphSpec, TensorSpec
 
-Array = NDArray[Any]
 Arrays = Mapping[str, Array]
-
-CPU, CUDA = "CPUExecutionProvider", "CUDAExecutionProvider"
-LOG_ERRORS = 3  # ONNX Runtime's severity: 2 would warn of every graph optimisation it skips
-
-
-class Buffer(Protocol):
-    """A tensor in an engine's memory; it lives as long as it is referenced."""
-
-    @property
-    def address(self) -> int: ...
-
-    @property
-    def shape(self) -> tuple[int, ...]: ...
-
-    def numpy(self) -> Array:
-        """A copy on the host, or a view where the memory is the host's."""
+Tensors = Mapping[str, Tensor]
+Feed = Mapping[str, Array | Tensor]
 
 
-class Runner(Protocol):
-    def run(self, inputs: Arrays) -> dict[str, Array]:
-        """All inputs that are not bound -> all outputs that are not bound. The arrays belong to the caller.
-        EngineError for a missing, unknown or mis-shaped input."""
+class Bound(Protocol):
+    """A graph on fixed tensors."""
+
+    recordable: bool
+    """``Device.record`` may replay it: a launch only queues work on the device's stream."""
+
+    def launch(self) -> None: ...
 
 
 class Engine(ABC):
-    """One graph, ready to run. Threads may call ``run`` at once; one bound runner serves one thread."""
+    """One graph, ready to run. Threads may share it."""
 
     spec: GraphSpec
     float_type: str
+    device: Device
 
     @abstractmethod
-    def run(self, inputs: Arrays) -> dict[str, Array]:
-        """See ``Runner.run``; nothing is bound."""
+    def launch(self, inputs: Feed, outputs: Tensors | None = None) -> dict[str, Tensor]:
+        """All inputs -> all outputs: those given, the others in new memory. Arrays are uploaded and must stay as they
+        are until the device is done. The output of an aliased pair is its input unless given, which it then must be.
+        EngineError for a missing, unknown or mis-shaped tensor."""
 
     @abstractmethod
-    def allocate(self, name: str, axes: Mapping[str, int]) -> Buffer:
-        """Zeros of the shape and dtype of input ``name`` with its symbolic axes at these sizes."""
-
-    @abstractmethod
-    def bind(self, inputs: Mapping[str, Buffer], outputs: Mapping[str, Buffer]) -> Runner:
-        """A runner with these tensors resident. One buffer under an aliased pair is updated in place."""
+    def bind(self, inputs: Tensors, outputs: Tensors) -> Bound:
+        """The graph on these tensors, all of its inputs and all of its outputs. Errors as ``launch``."""
 
     @abstractmethod
     def close(self) -> None:
@@ -80,44 +62,96 @@ class Engine(ABC):
     ) -> None:
         self.close()
 
+    def run(self, inputs: Arrays) -> dict[str, Array]:
+        """All inputs -> all outputs; nothing the caller holds is changed, what it gets is its own."""
+        own = {
+            name: self.device.upload(np.ascontiguousarray(inputs[name]))
+            for name in self.spec.aliases.values()
+            if name in inputs
+        }
+        return {name: tensor.numpy() for name, tensor in self.launch({**inputs, **own}).items()}
+
+    def allocate(self, name: str, axes: Mapping[str, int]) -> Tensor:
+        """Zeros of the shape and dtype of input or output ``name`` with its symbolic axes at these sizes."""
+        tensor = next(t for t in (*self.spec.inputs, *self.spec.outputs) if t.name == name)
+        shape = tuple(axes[a] if isinstance(a, str) else a for a in tensor.shape)
+        return self.device.zeros(shape, self.dtype(tensor))
+
     def dtype(self, tensor: TensorSpec) -> np.dtype[Any]:
         return np.dtype(tensor.resolved(self.float_type))
 
-    def shape(self, name: str, axes: Mapping[str, int]) -> tuple[int, ...]:
-        return tuple(axes[a] if isinstance(a, str) else a for a in self.spec.input(name).shape)
-
-    def checked(self, inputs: Arrays, bound: frozenset[str] = frozenset()) -> dict[str, Array]:
-        """Inputs in C order, held to the contract; axes of one name have one size. EngineError otherwise."""
-        expected = {t.name for t in self.spec.inputs} - bound
-        if inputs.keys() != expected:
-            wrong = ", ".join(sorted(inputs.keys() ^ expected))
-            raise EngineError(f"graph {self.spec.name}: inputs do not match the contract: {wrong}")
+    def fed(self, inputs: Feed) -> dict[str, Tensor]:
+        """Inputs on the device, contiguous, held to the contract; axes of one name have one size. EngineError
+        otherwise."""
+        self._check_names("input", inputs, {t.name for t in self.spec.inputs})
         sizes: dict[str, int] = {}
         for tensor in self.spec.inputs:
-            if tensor.name in bound:
-                continue
-            array = inputs[tensor.name]
-            expected_shape = tuple(
-                sizes.setdefault(axis, size) if isinstance(axis, str) else axis
-                for axis, size in zip(tensor.shape, array.shape, strict=False)
-            )
-            fits = array.ndim == len(tensor.shape) and array.shape == expected_shape
-            if not fits or array.dtype != self.dtype(tensor):
+            self._check(tensor, inputs[tensor.name], sizes)
+        return {name: self._on_device(value) for name, value in inputs.items()}
+
+    def given(self, outputs: Tensors | None, inputs: Tensors) -> dict[str, Tensor]:
+        """The outputs that have a place already: those passed, and those that share an input's memory. EngineError for
+        one that is unknown, mis-shaped, or bound apart from the input it shares memory with."""
+        found = dict(outputs or {})
+        known = {t.name for t in self.spec.outputs}
+        if unknown := found.keys() - known:
+            raise EngineError(f"graph {self.spec.name} has no output {', '.join(sorted(unknown))}")
+        for name, source in self.spec.aliases.items():
+            if found.setdefault(name, inputs[source]).address != inputs[source].address:
                 raise EngineError(
-                    f"graph {self.spec.name}: {tensor.name} is {array.dtype} {array.shape}, expected "
-                    f"{self.dtype(tensor)} {tensor.shape} at {sizes or 'any size'}"
+                    f"graph {self.spec.name}: output {name} is bound apart from {source}, whose memory it shares"
                 )
-        return {name: np.ascontiguousarray(array) for name, array in inputs.items()}
+        for name, tensor in found.items():
+            self._check(self.spec.output(name), tensor, {})
+        return found
+
+    def bindings(self, inputs: Tensors, outputs: Tensors) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        """``fed`` and ``given``, for a bound graph: every output has its place."""
+        placed = self.given(outputs, fed := self.fed(inputs))
+        self._check_names("output", placed, {t.name for t in self.spec.outputs})
+        return fed, placed
+
+    def _on_device(self, value: Array | Tensor) -> Tensor:
+        if not isinstance(value, Tensor):
+            return self.device.lend(value)
+        return value if value.contiguous else self.device.cloned(value)
+
+    def _check_names(self, kind: str, found: Feed, expected: set[str]) -> None:
+        if wrong := found.keys() ^ expected:
+            names = ", ".join(sorted(wrong))
+            raise EngineError(f"graph {self.spec.name}: {kind}s do not match the contract: {names}")
+
+    def _check(self, tensor: TensorSpec, value: Array | Tensor, sizes: dict[str, int]) -> None:
+        expected = tuple(
+            sizes.setdefault(axis, size) if isinstance(axis, str) else axis
+            for axis, size in zip(tensor.shape, value.shape, strict=False)
+        )
+        fits = value.ndim == len(tensor.shape) and tuple(value.shape) == expected
+        if not fits or value.dtype != self.dtype(tensor):
+            raise EngineError(
+                f"graph {self.spec.name}: {tensor.name} is {value.dtype} {tuple(value.shape)}, expected "
+                f"{self.dtype(tensor)} {tensor.shape} at {sizes or 'any size'}"
+            )
 
 
 class Engines:
-    """The graphs of one model by name; closing it closes them all."""
+    """The graphs of one model by name, on one device; closing it closes them all, and the ``owned`` device after them."""
 
-    def __init__(self, engines: Mapping[str, Engine]) -> None:
+    def __init__(self, engines: Mapping[str, Engine], owned: Device | None = None) -> None:
         self._engines = dict(engines)
         self._stack = ExitStack()
+        if owned is not None:
+            self._stack.enter_context(owned)
         for engine in self._engines.values():
             self._stack.enter_context(engine)
+
+    @property
+    def device(self) -> Device:
+        """EngineError where there is no engine, or engines of several devices."""
+        devices = {id(engine.device): engine.device for engine in self._engines.values()}
+        if len(devices) != 1:
+            raise EngineError(f"engines on {len(devices)} devices, expected one")
+        return next(iter(devices.values()))
 
     def __getitem__(self, name: str) -> Engine:
         try:
@@ -133,178 +167,3 @@ class Engines:
 
     def close(self) -> None:
         self._stack.close()
-
-
-class OrtBuffer:
-    """A tensor in ONNX Runtime's memory."""
-
-    def __init__(self, value: Any) -> None:
-        self.value = value
-
-    @property
-    def address(self) -> int:
-        return int(self.value.data_ptr())
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        return tuple(self.value.shape())
-
-    def numpy(self) -> Array:
-        return np.asarray(self.value.numpy())
-
-
-class OrtEngine(Engine):
-    """An ONNX file in ONNX Runtime. ``threads`` 0 leaves their number to it; idle threads sleep, not spin.
-
-    ``literal`` runs QuantizeLinear and DequantizeLinear as they are written, as a strongly typed TensorRT network means
-    them. Left alone, ONNX Runtime fuses them into integer kernels, and those for weights alone round the activations as
-    well: four times faster, and not what a quality figure for a GPU should rest on.
-    """
-
-    def __init__(
-        self,
-        path: Path,
-        spec: GraphSpec,
-        float_type: str = "float32",
-        threads: int = 0,
-        provider: str = CPU,
-        *,
-        literal: bool = False,
-    ) -> None:
-        self.spec, self.float_type, self.path = spec, float_type, path
-        self._ort = _onnxruntime()
-        self._device = "cuda" if provider == CUDA else "cpu"
-        self._session = self._open(threads, provider, literal)
-        _check_contract(self._session, spec, float_type, path)
-
-    def _open(self, threads: int, provider: str, literal: bool) -> Any:
-        available = self._ort.get_available_providers()
-        if provider not in available:
-            raise EngineError(
-                f"ONNX Runtime has no {provider}, only {', '.join(available)}",
-                hint="pip install onnxruntime-gpu",
-            )
-        options = self._ort.SessionOptions()
-        options.intra_op_num_threads = threads
-        options.log_severity_level = LOG_ERRORS
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        options.add_session_config_entry("session.disable_quant_qdq", str(int(literal)))
-        try:
-            return self._ort.InferenceSession(
-                str(self.path), options, providers=list(dict.fromkeys([provider, CPU]))
-            )
-        except _ort_errors() as error:
-            raise EngineError(f"{self.path} cannot be loaded: {error}", hint=REBUILD) from error
-
-    def kernels(self) -> Counter[str]:
-        """Operators of the graph as ONNX Runtime runs it, fused and folded; it is opened once more for that."""
-        with tempfile.TemporaryDirectory(prefix="tts-trt-") as folder:
-            written = Path(folder) / self.path.name
-            options = self._ort.SessionOptions()
-            options.log_severity_level = LOG_ERRORS
-            options.optimized_model_filepath = str(written)
-            self._ort.InferenceSession(str(self.path), options, providers=[CPU])
-            return count_ops(scan_nodes(written))
-
-    def run(self, inputs: Arrays) -> dict[str, Array]:
-        return self.bind({}, {}).run(inputs)
-
-    def allocate(self, name: str, axes: Mapping[str, int]) -> OrtBuffer:
-        dtype = self.dtype(self.spec.input(name))
-        zeros = np.zeros(self.shape(name, axes), dtype)
-        return OrtBuffer(self._ort.OrtValue.ortvalue_from_numpy(zeros, self._device, 0))
-
-    def bind(self, inputs: Mapping[str, Buffer], outputs: Mapping[str, Buffer]) -> Runner:
-        return _OrtRunner(self, self._session, inputs, outputs)
-
-    def close(self) -> None:
-        self._session = None
-
-
-class _OrtRunner:
-    """An IO binding: resident tensors are set once, the others before every run."""
-
-    def __init__(
-        self, engine: OrtEngine, session: Any, inputs: Mapping[str, Buffer], outputs: Mapping[str, Buffer]
-    ) -> None:
-        if session is None:
-            raise EngineError(f"graph {engine.spec.name} is closed", hint="open the bundle again")
-        self._engine, self._session = engine, session
-        self._bound = frozenset(inputs)
-        self._resident = (dict(inputs), dict(outputs))  # ONNX Runtime does not keep them alive
-        self._binding = session.io_binding()
-        for name, buffer in inputs.items():
-            self._binding.bind_ortvalue_input(name, buffer.value)  # type: ignore[attr-defined]
-        self._free: list[str] = []
-        for tensor in engine.spec.outputs:
-            if tensor.name in outputs:
-                self._binding.bind_ortvalue_output(tensor.name, outputs[tensor.name].value)  # type: ignore[attr-defined]
-            else:
-                self._binding.bind_output(tensor.name, "cpu")
-                self._free.append(tensor.name)
-        order = [t.name for t in engine.spec.outputs]
-        self._wanted = [(order.index(name), name) for name in self._free]
-
-    def run(self, inputs: Arrays) -> dict[str, Array]:
-        arrays = self._engine.checked(inputs, self._bound)
-        for name, array in arrays.items():
-            self._binding.bind_cpu_input(name, array)
-        for name in self._free:
-            self._binding.bind_output(name, "cpu")
-        try:
-            self._session.run_with_iobinding(self._binding)
-        except _ort_errors() as error:
-            raise EngineError(f"graph {self._engine.spec.name} failed: {error}") from error
-        values = self._binding.get_outputs()
-        return {name: values[i].numpy() for i, name in self._wanted}
-
-
-def _onnxruntime() -> Any:
-    try:
-        import onnxruntime
-    except ImportError as error:
-        raise EngineError("this executor needs onnxruntime", hint="pip install onnxruntime") from error
-    return onnxruntime
-
-
-def _ort_errors() -> tuple[type[Exception], ...]:
-    """The exceptions of ONNX Runtime, which share no base of their own."""
-    from onnxruntime.capi import onnxruntime_pybind11_state as state
-
-    named = ("Fail", "InvalidArgument", "InvalidGraph", "InvalidProtobuf", "NoSuchFile", "NotImplemented",
-             "RuntimeException", "EPFail", "NoModel", "ModelLoaded", "EngineError")  # fmt: skip
-    return (*(getattr(state, name) for name in named if hasattr(state, name)), RuntimeError)
-
-
-ORT_TYPES = {
-    "tensor(float)": "float32",
-    "tensor(float16)": "float16",
-    "tensor(int64)": "int64",
-    "tensor(bool)": "bool",
-}
-
-
-def _check_contract(session: Any, spec: GraphSpec, float_type: str, path: Path) -> None:
-    """Names in order, dtypes and fixed sizes."""
-    for kind, found, expected in (
-        ("input", session.get_inputs(), spec.inputs),
-        ("output", session.get_outputs(), spec.outputs),
-    ):
-        names, wanted = [f.name for f in found], [t.name for t in expected]
-        if names != wanted:
-            raise EngineError(f"{path}: {kind}s are {names}, the contract says {wanted}", hint=REBUILD)
-        for has, tensor in zip(found, expected, strict=True):
-            dtype = ORT_TYPES.get(has.type, has.type)
-            if dtype != tensor.resolved(float_type):
-                raise EngineError(
-                    f"{path}: {kind} {tensor.name} is {dtype}, expected {tensor.resolved(float_type)}",
-                    hint=REBUILD,
-                )
-            fixed = [
-                (a, b) for a, b in zip(has.shape, tensor.shape, strict=False) if isinstance(a, int) and a != b
-            ]
-            if len(has.shape) != len(tensor.shape) or any(isinstance(b, int) for _, b in fixed):
-                raise EngineError(
-                    f"{path}: {kind} {tensor.name} has shape {has.shape}, expected {tensor.shape}",
-                    hint=REBUILD,
-                )

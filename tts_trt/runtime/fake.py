@@ -7,76 +7,59 @@ see each other or their padding, the code model sees its past only through the c
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tts_trt.dims import ModelDims
-from tts_trt.errors import EngineError
-from tts_trt.runtime.engine import Array, Arrays, Buffer, Engine, Engines, Runner
+from tts_trt.runtime.device import HOST, Array, Device, Tensor
+from tts_trt.runtime.engine import Arrays, Engine, Engines, Feed, Tensors
 from tts_trt.spec import GraphSpec, Limits, graph_specs
 
 Compute = Callable[[Arrays], dict[str, Array]]
-"""All inputs, bound ones included -> all outputs but the bound ones, which it writes in place."""
-
-
-@dataclass(frozen=True)
-class FakeBuffer:
-    array: Array
-
-    @property
-    def address(self) -> int:
-        return int(self.array.ctypes.data)
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        return self.array.shape
-
-    def numpy(self) -> Array:
-        return self.array
+"""All inputs -> all outputs but the aliased ones, which it writes in place."""
 
 
 class FakeEngine(Engine):
+    """On the host: what it computes is there when ``launch`` returns."""
+
     def __init__(self, spec: GraphSpec, compute: Compute, float_type: str = "float32") -> None:
         self.spec, self.float_type, self.compute = spec, float_type, compute
+        self.device: Device = HOST
         self.runs = 0
 
-    def run(self, inputs: Arrays) -> dict[str, Array]:
-        return self.bind({}, {}).run(inputs)
+    def launch(self, inputs: Feed, outputs: Tensors | None = None) -> dict[str, Tensor]:
+        placed = self.given(outputs, fed := self.fed(inputs))
+        self.runs += 1
+        made = self.compute({name: tensor.numpy() for name, tensor in fed.items()})
+        for tensor in self.spec.outputs:
+            if tensor.name in self.spec.aliases:
+                continue
+            array = made[tensor.name].astype(self.dtype(tensor), copy=False)
+            if tensor.name in placed:
+                self.device.write(placed[tensor.name], array)
+            else:
+                placed[tensor.name] = self.device.upload(array)
+        return placed
 
-    def allocate(self, name: str, axes: Mapping[str, int]) -> FakeBuffer:
-        return FakeBuffer(np.zeros(self.shape(name, axes), self.dtype(self.spec.input(name))))
-
-    def bind(self, inputs: Mapping[str, Buffer], outputs: Mapping[str, Buffer]) -> Runner:
-        aliased = {out: inputs.get(name) for out, name in self.spec.aliases.items()}
-        if any(buffer is not aliased.get(name) for name, buffer in outputs.items()):
-            raise EngineError(
-                f"graph {self.spec.name}: an output is bound apart from the input it shares memory with"
-            )
-        return _FakeRunner(self, inputs, outputs)
+    def bind(self, inputs: Tensors, outputs: Tensors) -> _FakeBound:
+        return _FakeBound(self, *self.bindings(inputs, outputs))
 
     def close(self) -> None:
-        pass
+        """There is nothing to give back."""
 
 
 @dataclass(frozen=True)
-class _FakeRunner:
+class _FakeBound:
     engine: FakeEngine
-    inputs: Mapping[str, Buffer]
-    outputs: Mapping[str, Buffer]
+    inputs: Tensors
+    outputs: Tensors
+    recordable = True
 
-    def run(self, inputs: Arrays) -> dict[str, Array]:
-        spec = self.engine.spec
-        arrays = self.engine.checked(inputs, frozenset(self.inputs))
-        self.engine.runs += 1
-        # what is not bound is not shared: the caller's arrays stay as they are
-        loose = {out: arrays[name].copy() for out, name in spec.aliases.items() if name in arrays}
-        arrays |= {spec.aliases[out]: array for out, array in loose.items()}
-        made = loose | self.engine.compute({**arrays, **{name: b.numpy() for name, b in self.inputs.items()}})
-        wanted = [tensor for tensor in spec.outputs if tensor.name not in self.outputs]
-        return {t.name: made[t.name].astype(self.engine.dtype(t), copy=False) for t in wanted}
+    def launch(self) -> None:
+        self.engine.launch(self.inputs, self.outputs)
 
 
 def fake_engines(dims: ModelDims, limits: Limits | None = None) -> Engines:

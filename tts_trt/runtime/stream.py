@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tts_trt.runtime.acoustic import Acoustic, ConditionJob, FlowJob
+from tts_trt.runtime.device import Tensor
 from tts_trt.runtime.finish import cross_fade
 from tts_trt.runtime.sampling import mel_noise
 from tts_trt.runtime.voice import Voice
@@ -50,7 +51,7 @@ class ChunkedWave:
         self, codes_M: NDArray[np.int64], latents_MD: FloatArray, frames: int, *, last: bool
     ) -> FloatArray:
         """``frames``: mel frames of all codes so far; not fewer than before."""
-        new_mT = self._generate(codes_M, latents_MD, frames)
+        new_mT = self._generate(codes_M, latents_MD, frames).numpy()
         self._mel_mT = np.concatenate([self._mel_mT[:, : self._fixed], new_mT], axis=1)
         left = max(0, self._fixed - self._before)
         wave_S = self._acoustic.waves([self._mel_mT[:, left:]])[0][(self._fixed - left) * self._hop :]
@@ -60,14 +61,13 @@ class ChunkedWave:
         self._tail_S, self._fixed = wave_S[cut:], frames - held
         return wave_S[:cut]
 
-    def _generate(self, codes_M: NDArray[np.int64], latents_MD: FloatArray, frames: int) -> FloatArray:
+    def _generate(self, codes_M: NDArray[np.int64], latents_MD: FloatArray, frames: int) -> Tensor:
         condition_Tc = self._acoustic.conditions([ConditionJob(codes_M, latents_MD, frames)])[0]
         left = max(0, self._fixed - self._context)
-        noise_mT = mel_noise(*self._noise_key, frames, self._mels)[:, self._fixed :]
         job = FlowJob(
-            condition_Tc=np.concatenate([self._voice.condition_Tc, condition_Tc[left:]]),
-            prompt_mP=np.concatenate([self._voice.mel_mT, self._mel_mT[:, left : self._fixed]], axis=1),
-            noise_mT=noise_mT,
+            condition_Tc=[self._voice.condition_Tc, condition_Tc[left:]],
+            prompt_mP=[self._voice.mel_mT, self._mel_mT[:, left : self._fixed]],
+            noise_mT=mel_noise(*self._noise_key, frames, self._mels)[:, self._fixed :],
             style_E=self._voice.style_E,
             steps=self._steps,
             guidance=self._guidance,

@@ -12,7 +12,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -25,7 +25,7 @@ from tts_trt.errors import UsageError
 from tts_trt.runtime.acoustic import Acoustic, ConditionJob, FlowJob
 from tts_trt.runtime.bundle import Bundle, load_bundle
 from tts_trt.runtime.decode import Decoded, Decoder, DecodeRow
-from tts_trt.runtime.engine import CPU
+from tts_trt.runtime.executors import AUTO
 from tts_trt.runtime.finish import Heard, check, fade, join, levelled
 from tts_trt.runtime.kv_cache import KvCache
 from tts_trt.runtime.plan import Plan, Planner, Segment
@@ -53,10 +53,11 @@ class Synthesizer:
         self._acoustic = Acoustic(bundle.engines, bundle.dims)
 
     @classmethod
-    def from_bundle(cls, folder: Path | str, *, threads: int = 0, provider: str = CPU) -> Self:
+    def from_bundle(cls, folder: Path | str, *, threads: int = 0, device: str = AUTO) -> Self:
         """A bundle directory, verified before it is opened. BundleError for a damaged one, EngineError for one that
-        cannot run here; ``threads`` 0 leaves their number to the executor."""
-        return cls(load_bundle(folder, threads=threads, provider=provider))
+        cannot run here. ``threads`` 0 leaves their number to the executor; ``device`` is auto, cpu, cuda or cuda:N, where
+        auto is the GPU for TensorRT's engines and the CPU for ONNX Runtime's."""
+        return cls(load_bundle(folder, threads=threads, device=device))
 
     def __enter__(self) -> Self:
         return self
@@ -87,9 +88,11 @@ class Synthesizer:
         segment = self._planner.plan(request).segments[0]
         return _row(segment, self._conditioning(request, self.voice(request.voice)))
 
-    def decode_cache(self, rows: int = 1) -> AbstractContextManager[KvCache]:
+    @contextmanager
+    def decode_cache(self, rows: int = 1) -> Iterator[KvCache]:
         """A cache from the pool, for measurements of the code model alone."""
-        return self._decoder.cache(rows)
+        with self._decoder.slots(rows) as slots:
+            yield slots.cache
 
     def synthesize(self, request: Request, cancel: threading.Event | None = None) -> Result:
         return self.synthesize_batch([request], cancel)[0]
@@ -218,8 +221,8 @@ class Synthesizer:
                 steps, guidance = self._flow_options(request)
                 flows.append(
                     FlowJob(
-                        condition_Tc=np.concatenate([voice.condition_Tc, condition_Tc]),
-                        prompt_mP=voice.mel_mT,
+                        condition_Tc=[voice.condition_Tc, condition_Tc],
+                        prompt_mP=[voice.mel_mT],
                         noise_mT=mel_noise(segment.sampling.seed, segment.index, n, self.dims.audio.n_mels),
                         style_E=voice.style_E,
                         steps=steps,

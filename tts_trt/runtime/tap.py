@@ -2,48 +2,57 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable
 
-from tts_trt.runtime.engine import Array, Arrays, Buffer, Engine, Runner
+from tts_trt.runtime.device import Array, Tensor
+from tts_trt.runtime.engine import Arrays, Bound, Engine, Feed, Tensors
 
 Seen = Callable[[Arrays, dict[str, Array]], None]
-"""Gets every run's inputs and outputs; bound tensors are in neither."""
+"""Gets the inputs and outputs of every run on the host; caches are in neither."""
 Changed = Callable[[Arrays], Arrays]
 
 
 class TappedEngine(Engine):
-    """An engine whose inputs can be changed and whose runs can be watched. The inner engine stays its owner's: closing
-    the tap does not close it."""
+    """An engine whose inputs can be changed and whose runs can be watched: every run is waited for. The inner engine stays
+    its owner's: closing the tap does not close it."""
 
     def __init__(self, inner: Engine, *, change: Changed | None = None, seen: Seen | None = None) -> None:
-        self.inner, self.spec, self.float_type = inner, inner.spec, inner.float_type
+        self.inner, self.spec, self.float_type, self.device = (
+            inner,
+            inner.spec,
+            inner.float_type,
+            inner.device,
+        )
         self.change, self.seen = change, seen
 
-    def run(self, inputs: Arrays) -> dict[str, Array]:
-        return self.pass_on(self.inner, inputs)
+    def launch(self, inputs: Feed, outputs: Tensors | None = None) -> dict[str, Tensor]:
+        placed = self.given(outputs, fed := self.fed(inputs))
+        caches = {name: fed[name] for name in self.spec.aliases.values()}
+        arrays = {name: tensor.numpy() for name, tensor in fed.items() if name not in caches}
+        made = self.answer(self.change(arrays) if self.change else arrays, caches)
+        if self.seen:
+            self.seen(arrays, {name: t.numpy() for name, t in made.items() if name not in self.spec.aliases})
+        for name, tensor in placed.items():
+            if tensor.address != made[name].address:
+                self.device.copy(tensor, made[name])
+        return made | placed
 
-    def allocate(self, name: str, axes: Mapping[str, int]) -> Buffer:
-        return self.inner.allocate(name, axes)
+    def answer(self, inputs: Arrays, caches: Tensors) -> dict[str, Tensor]:
+        """Of the inner engine: all outputs."""
+        return self.inner.launch({**inputs, **caches})
 
-    def bind(self, inputs: Mapping[str, Buffer], outputs: Mapping[str, Buffer]) -> Runner:
-        return _TappedRunner(self, self.inner.bind(inputs, outputs))
+    def bind(self, inputs: Tensors, outputs: Tensors) -> Bound:
+        return _TappedBound(self, *self.bindings(inputs, outputs))
 
     def close(self) -> None:
-        pass
-
-    def pass_on(self, runner: Runner, inputs: Arrays) -> dict[str, Array]:
-        fed = self.change(inputs) if self.change else inputs
-        outputs = runner.run(fed)
-        if self.seen:
-            self.seen(inputs, outputs)
-        return outputs
+        """The inner engine's owner closes it."""
 
 
-@dataclass(frozen=True)
-class _TappedRunner:
-    tap: TappedEngine
-    runner: Runner
+class _TappedBound:
+    recordable = False  # the host decides
 
-    def run(self, inputs: Arrays) -> dict[str, Array]:
-        return self.tap.pass_on(self.runner, inputs)
+    def __init__(self, tap: TappedEngine, inputs: Tensors, outputs: Tensors) -> None:
+        self._tap, self._inputs, self._outputs = tap, inputs, outputs
+
+    def launch(self) -> None:
+        self._tap.launch(self._inputs, self._outputs)

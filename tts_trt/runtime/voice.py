@@ -128,7 +128,7 @@ class VoiceEncoder:
             codes_F=codes_F,
             style_E=self._style(wave16_S),
             mel_mT=mel_mT,
-            condition_Tc=self._acoustic.conditions([ConditionJob(codes_F, None, mel_mT.shape[1])])[0],
+            condition_Tc=self._acoustic.conditions([ConditionJob(codes_F, None, mel_mT.shape[1])])[0].numpy(),
             emotion=Emotion(digest, semantic_FC) if same else self.emotion(source, source_rate=source_rate),
         )
 

@@ -4,7 +4,7 @@ import sys
 
 import pytest
 
-from tts_trt.build import trt
+from tts_trt import trt
 from tts_trt.errors import BuildError
 
 

@@ -1,4 +1,4 @@
-"""The TensorRT family behind one door: the only module of the builder that imports tensorrt or tensorrt_rtx.
+"""The TensorRT family behind one door, for building and for running: nothing else imports tensorrt or tensorrt_rtx.
 
 TensorRT 10, TensorRT 11 and TensorRT-RTX share one API with pieces added and removed; what a library can do
 is asked with hasattr, never read off its version.
@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
 
-from tts_trt.errors import BuildError
+from tts_trt.errors import BuildError, EngineError, LibraryError
 
 Progress = Callable[[str, int, int], bool | None]
 """(phase, steps done, steps in all) -> False to cancel."""
@@ -26,7 +26,9 @@ _INSTALL = {
     "tensorrt-rtx": "pip install 'tts-trt[rtx]'",
 }
 
-_log = logging.getLogger("tts_trt.build")
+NEEDS_GPU = "an NVIDIA GPU and its driver; without them: tts-trt build --executor onnxruntime"
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(eq=False)
@@ -37,7 +39,7 @@ class Messages:
     warnings: list[str] = field(default_factory=list)
 
     def reason(self, fallback: str) -> str:
-        """The errors as one text of bounded length, for the message of a BuildError."""
+        """The errors as one text of bounded length, for the message of an error."""
         return "\n  ".join(text.strip()[:600] for text in self.errors[:4]) or fallback
 
 
@@ -72,6 +74,15 @@ class Backend:
                     hint="TensorRT needs a CUDA GPU to build; --executor tensorrt-rtx does not",
                 ) from error
 
+    def create_runtime(self) -> Any:
+        with self.listening() as messages:
+            try:
+                return self.trt.Runtime(self.logger)
+            except TypeError as error:
+                raise EngineError(
+                    f"{self.name} {self.version} cannot start: {messages.reason(str(error))}", hint=NEEDS_GPU
+                ) from error
+
     def create_monitor(self, progress: Progress) -> Any:
         """An IProgressMonitor with ``failure``: what ``progress`` raised, to be raised again after the
         build."""
@@ -80,13 +91,13 @@ class Backend:
 
 @cache
 def load_backend(name: str) -> Backend:
-    """BuildError when the library or its Python package is not installed here."""
+    """LibraryError when the library or its Python package is not installed here."""
     if name not in _MODULES:
-        raise BuildError(f"no such builder {name!r}; there are {', '.join(_MODULES)}")
+        raise LibraryError(f"no such builder {name!r}; there are {', '.join(_MODULES)}")
     try:
         trt = importlib.import_module(_MODULES[name])
     except ImportError as error:
-        raise BuildError(f"{name} cannot be loaded: {error}", hint=_INSTALL[name]) from error
+        raise LibraryError(f"{name} cannot be loaded: {error}", hint=_INSTALL[name]) from error
     capability = getattr(trt, "ComputeCapability", None)
     members = capability.__members__ if capability else {}
     targets = sorted(int(member[2:]) for member in members if member.startswith("SM"))
@@ -113,7 +124,7 @@ def _create_logger(trt: Any) -> Any:
 
         def log(self, severity: Any, msg: str) -> None:
             level = levels[severity]
-            # The library's errors and warnings reach the user once, through BuildError and PlanInfo.
+            # The library's errors and warnings reach the user once, through typed errors and PlanInfo.
             _log.log(min(level, logging.INFO), "%s", msg)
             for listener in list(self.listeners):
                 if level == logging.ERROR:
