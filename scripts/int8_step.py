@@ -21,57 +21,27 @@ from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
-import onnx
-import torch
 
+from scripts.random_graphs import random_model, write_forms
 from tts_trt.build.builder import build_plan
 from tts_trt.dims import ModelDims
-from tts_trt.export.passes import name_by_module, save, strip
-from tts_trt.export.to_onnx import export_graph
-from tts_trt.model.family import TtsModel
+from tts_trt.export.record import file_bytes
 from tts_trt.models import find_model, read_dims
 from tts_trt.quality.verify import INT8_KERNELS
-from tts_trt.quant.apply import choose, quantised
-from tts_trt.quant.collect import instrumented
-from tts_trt.quant.layers import Layer, find_layers
-from tts_trt.quant.observe import Observer, TensorStats
-from tts_trt.quant.recipe import LayerScheme
 from tts_trt.runtime.kv_cache import KvCache
 from tts_trt.runtime.onnx_engine import OrtEngine
 from tts_trt.spec import GraphSpec, Limits, graph_specs
 from tts_trt.trt import load_backend
 
-SCHEMES = {"w8": LayerScheme("w8"), "w8a8": LayerScheme("w8a8", "max")}
-PROMPT, AT = 64, 200
-"""Rows of the calibrating prompt; cache slot of the measured steps."""
+SCHEMES = ("fp32", "w8", "w8a8")
+OBSERVED = {"B": 1, "S": 64}
+AT = 200
+"""Cache slot of the measured steps."""
 
 
 def dims_of(layers: int, width: int) -> ModelDims:
     nano = read_dims(find_model("nano"))
     return replace(nano, gpt=replace(nano.gpt, layers=layers, dim=width, heads=width // 64))
-
-
-def observe(
-    path: Path, spec: GraphSpec, layers: list[Layer], scratch: Path, threads: int
-) -> dict[str, TensorStats]:
-    """Ranges of the activations over one random prompt."""
-    scratch.mkdir()
-    tensors = sorted({layer.activation for layer in layers})
-    shown, contract = instrumented(path, spec, tensors, scratch)
-    width = spec.input("embeddings").shape[2]
-    fed = {
-        "embeddings": np.random.default_rng(0).standard_normal((1, PROMPT, width)).astype(np.float32),
-        "lengths": np.array([PROMPT]),
-        "pos": np.zeros(1, np.int64),
-        "start": np.zeros(1, np.int64),
-    }
-    observer = Observer()
-    with OrtEngine(shown, contract, threads=threads) as engine:
-        caches = {n: np.zeros(engine.shape(n, {"B": 1}), np.float32) for n in spec.aliases.values()}
-        out = engine.run(fed | caches)
-    for tensor in tensors:
-        observer.add(tensor, out[tensor], -1)
-    return observer.stats()
 
 
 def step_ms(engine: OrtEngine, steps: int) -> float:
@@ -86,27 +56,10 @@ def step_ms(engine: OrtEngine, steps: int) -> float:
     return statistics.median(times)
 
 
-def make(folder: Path, layers: int, width: int, threads: int) -> tuple[GraphSpec, dict[str, Path]]:
-    torch.manual_seed(0)
+def make(folder: Path, layers: int, width: int) -> tuple[GraphSpec, dict[str, Path]]:
     dims = dims_of(layers, width)
     spec = graph_specs(dims, Limits(batch=1))["gpt"]
-    tts = TtsModel(dims).eval()
-    for parameter in tts.gpt.parameters():
-        torch.nn.init.normal_(parameter, std=0.02)
-    raw = export_graph(tts, spec, folder / "raw.onnx")
-    model = onnx.load(str(raw))
-    name_by_module(model)
-    strip(model)
-    files = {"fp32": folder / "fp32.onnx"}
-    save(model, files["fp32"])
-    found = find_layers(model)
-    stats = observe(files["fp32"], spec, found, folder / "observed", threads)
-    for name, scheme in SCHEMES.items():
-        plain = onnx.load(str(files["fp32"]))
-        quantised(plain, choose(plain, found, {layer.name: scheme for layer in found}, stats))
-        files[name] = folder / f"{name}.onnx"
-        save(plain, files[name])
-    return spec, files
+    return spec, write_forms(random_model(dims, "gpt"), spec, folder, SCHEMES, OBSERVED, cpu=True)
 
 
 def measure(
@@ -123,10 +76,7 @@ def measure(
     return {
         "step_ms": medians,
         "speedup": {name: medians["fp32"] / ms for name, ms in medians.items()},
-        "bytes": {
-            name: sum(p.stat().st_size for p in path.parent.glob(f"{path.name}*"))
-            for name, path in files.items()
-        },
+        "bytes": {name: file_bytes(path) for name, path in files.items()},
         "kernels": {
             name: {op: n for op, n in engine.kernels().items() if op in INT8_KERNELS | {"MatMul", "Gemm"}}
             for name, engine in engines.items()
@@ -157,7 +107,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path)
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        spec, files = make(Path(folder), args.layers, args.dim, args.threads)
+        spec, files = make(Path(folder), args.layers, args.dim)
         found = measure(spec, files, args.threads, args.rounds, args.steps)
         if args.plans:
             found["plan_bytes"] = plan_bytes(spec, files)

@@ -71,7 +71,9 @@ def write_forms(
         base = plain
         if not cpu:
             to_half(plain, spec, base := Path(scratch) / "half.onnx")
-        layers = [x for x in find_layers(onnx.load(str(plain), load_external_data=False)) if x.name not in skip]
+        layers = [
+            x for x in find_layers(onnx.load(str(plain), load_external_data=False)) if x.name not in skip
+        ]
         wanted = [scheme for scheme in schemes if scheme not in PLAIN]
         limits = activation_limits(tts, spec, layers, sizes) if wanted else {}
         for scheme in schemes:
@@ -115,11 +117,6 @@ def choice(scheme: str, limit: float) -> Choice:
     if not SCHEMES[scheme].activations:
         return Choice(scheme)
     return Choice(scheme, np.maximum(np.float32(SCHEMES[scheme].format.scale_of(limit)), SMALLEST_SCALE))
-
-
-def file_bytes(path: Path) -> int:
-    """Of an ONNX file with its weights."""
-    return sum(part.stat().st_size for part in path.parent.glob(f"{path.name}*"))
 
 
 def _plain(tts: TtsModel, spec: GraphSpec, scratch: Path) -> Path:

@@ -34,6 +34,9 @@ JsonOption = Annotated[bool, typer.Option("--json", help="print one JSON documen
 OutOption = Annotated[Path, typer.Option(help="folder of bundles")]
 ExecutorOption = Annotated[str, typer.Option(help="auto, onnxruntime, tensorrt-rtx or tensorrt")]
 ThreadsOption = Annotated[int, typer.Option(min=0, max=256, help="CPU threads, 0: all cores")]
+DeviceOption = Annotated[
+    str, typer.Option(help="auto, cpu, cuda or cuda:N; auto: a GPU for TensorRT, else the CPU")
+]
 CorpusOption = Annotated[Path | None, typer.Option(help="corpus file; default: the one that ships")]
 BundleArgument = Annotated[Path, typer.Argument(help="folder of the bundle", show_default=False)]
 
@@ -196,7 +199,7 @@ def verify(
         _print_json(figures)
     if not figures["executed"]:
         log.print(
-            f"{bundle}: {figures['files']} files as sealed; its plans run on a GPU, which this machine lacks"
+            f"{bundle}: {figures['files']} files as sealed; its plans cannot run here: {figures['reason']}"
         )
         return
     log.print(
@@ -237,15 +240,17 @@ def synth(
     greedy: Annotated[bool, typer.Option(help="always the best code")] = False,
     out: Annotated[Path, typer.Option(help="WAV file to write")] = Path("out.wav"),
     threads: ThreadsOption = 0,
+    device: DeviceOption = "auto",
     as_json: JsonOption = False,
 ) -> None:
     """Speak a text in a voice."""
     from tts_trt.commands.synth import Asked, speak
 
     request = Asked(text, text_file, voice, emotion, emotion_audio, rate, duration, seed, greedy)
-    report = speak(bundle, request, out, threads)
+    report = speak(bundle, request, out, threads, device)
     log.print(
-        f"{out}: {report['seconds']:.2f} s of speech in {report['took']:.2f} s, RTF {report['rtf']:.2f}"
+        f"{out}: {report['seconds']:.2f} s of speech in {report['took']:.2f} s, RTF {report['rtf']:.2f}, "
+        f"by {report['executor']} on {report['device']}"
     )
     for warning in report["warnings"]:
         log.print(f"[yellow]{warning}[/yellow]")
@@ -258,13 +263,14 @@ def bench(
     bundle: Annotated[list[Path], typer.Option(help="bundle to measure; repeat to compare")],
     runs: Annotated[int, typer.Option(min=1, max=100, help="measured runs per bundle")] = 5,
     threads: ThreadsOption = 0,
+    device: DeviceOption = "auto",
     as_json: JsonOption = False,
 ) -> None:
     """Time to first audio, RTF, ms a stage and a step, memory, against the bandwidth ceiling."""
     from tts_trt.quality.speed import measure, render
 
     with _progress("bench") as report:
-        found = measure(bundle, runs, threads, report)
+        found = measure(bundle, runs, threads, device, report)
     Console(stderr=as_json).print(render(found))
     if as_json:
         _print_json(found)

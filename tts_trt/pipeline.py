@@ -11,12 +11,14 @@ from typing import TYPE_CHECKING, Any
 
 from tts_trt.artifacts import load_manifest, sha256_file
 from tts_trt.build.bundle import BundlePlan, GraphSource, build_bundle
+from tts_trt.doctor import diagnose
 from tts_trt.errors import BuildError, BundleError, UsageError
 from tts_trt.export.record import ExportRecord, GraphRecord, export_fingerprint, is_current, read_record
 from tts_trt.frontend.audio import write_wav
 from tts_trt.manifest import Manifest, RecipeRef
 from tts_trt.models import ModelFolder, read_dims
 from tts_trt.quality.verify import DEMO, verify_bundle
+from tts_trt.runtime.bundle import obstacle
 from tts_trt.runtime.executors import ONNXRUNTIME
 from tts_trt.runtime.request import Request
 from tts_trt.runtime.synthesizer import Synthesizer
@@ -45,10 +47,13 @@ class Built:
 
 
 def jobs() -> list[tuple[str, str]]:
-    """Precision and executor of every bundle `make engines` builds: what runs here, and TensorRT-RTX plans, which are
-    built ahead of time for other machines."""
-    executors = [choose_executor("auto"), *(["tensorrt-rtx"] if can_build_rtx() else [])]
-    return [(precision, executor) for executor in executors for precision in (*PRECISIONS, INT8)]
+    """Precision and executor of every bundle `make engines` builds: those of ONNX Runtime, which run everywhere and are
+    what the others are compared with, those of this machine's best executor, and TensorRT-RTX plans, which are built
+    ahead of time for other machines."""
+    executors = [ONNXRUNTIME, choose_executor("auto"), *(["tensorrt-rtx"] if can_build_rtx() else [])]
+    return [
+        (precision, executor) for executor in dict.fromkeys(executors) for precision in (*PRECISIONS, INT8)
+    ]
 
 
 def can_build_rtx() -> bool:
@@ -63,13 +68,19 @@ def missing_builders() -> str | None:
 
 def find_baseline(bundle: Path) -> Path | None:
     """The FP32 ONNX Runtime bundle of the same model beside ``bundle``."""
-    found = bundle.parent / f"{load_manifest(bundle).model.name}-fp32-onnxruntime"
+    found = bundle.parent / f"{load_manifest(bundle).model.name}-fp32-{ONNXRUNTIME}"
     return found if found != bundle and (found / "manifest.json").is_file() else None
 
 
 def choose_executor(name: str) -> str:
-    """``auto`` becomes the best executor the runtime has: bundles of the others can be built, not yet run."""
-    return ONNXRUNTIME if name == "auto" else name
+    """``auto`` becomes the best executor that builds and runs here. BuildError where there is none."""
+    if name != "auto":
+        return name
+    found = diagnose()
+    best = next((executor.name for executor in found.executors if executor.builds and executor.runs), None)
+    if best is None:
+        raise BuildError("nothing can run engines here", hint="; ".join(found.advice))
+    return best
 
 
 def export(folder: ModelFolder, out: Path, limits: Limits, progress: Progress | None = None) -> ExportRecord:
@@ -136,10 +147,11 @@ def build(
         )
     target = out / plan.name
     before = _created(target)
-    baseline = out / f"{folder.name}-fp32-onnxruntime"
+    baseline = out / f"{folder.name}-fp32-{ONNXRUNTIME}"
+    comparable = baseline != target and (baseline / "manifest.json").is_file()
 
     def verify(made: Path) -> dict[str, Any]:
-        return verify_bundle(made, baseline if (baseline / "manifest.json").is_file() else None)
+        return verify_bundle(made, baseline if comparable else None)
 
     manifest = build_bundle(plan, target, verify=verify, progress=progress)
     return Built(target, manifest, before != manifest.created)
@@ -147,7 +159,7 @@ def build(
 
 def demo(built: Built, out: Path) -> Path | None:
     """A WAV of the demo sentences by the first voice; None where the bundle cannot run here."""
-    if built.manifest.executor.name != "onnxruntime":
+    if obstacle(built.folder, built.manifest):
         return None
     out.mkdir(parents=True, exist_ok=True)
     path = out / f"{built.folder.name}.wav"

@@ -10,10 +10,10 @@ entry     status   done, skipped (something is lacking here) or failed
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from tts_trt.atomic import write_atomic
 
@@ -31,10 +31,11 @@ class Document:
     path: Path
     head: dict[str, Any]
     sections: dict[str, dict[str, Entry]] = field(default_factory=dict)
-    more: dict[str, Any] = field(default_factory=dict)  # this run's command, date and so on; verdict and ratios
+    more: dict[str, Any] = field(default_factory=dict)  # this run's command, date and so on
+    summary: Callable[[Sections], dict[str, Any]] = lambda sections: {}  # of what there is so far
 
     @classmethod
-    def resume(cls, path: Path, head: dict[str, Any]) -> Document:
+    def resume(cls, path: Path, head: dict[str, Any]) -> Self:
         found = read_document(path)
         kept = found.get("sections", {}) if found.get("head") == head else {}
         return cls(path, head, {section: dict(parts) for section, parts in kept.items()})
@@ -47,7 +48,8 @@ class Document:
         self.write()
 
     def to_json(self) -> dict[str, Any]:
-        return {"schema": SCHEMA, "head": self.head, **self.more, "sections": self.sections}
+        found = {"schema": SCHEMA, "head": self.head, **self.more, **self.summary(self.sections)}
+        return found | {"sections": self.sections}
 
     def write(self) -> None:
         write_atomic(self.path, [json.dumps(self.to_json(), indent=1).encode() + b"\n"])

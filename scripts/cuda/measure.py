@@ -26,7 +26,12 @@ class Meter:
     def ms(self, work: Callable[[], object], repeats: int, times: int = 1) -> dict[str, Any]:
         """Milliseconds of one ``work``: each repeat is ``times`` in a row, of which the mean counts."""
         found = [one / times for one in self._spans(work, repeats, times)]
-        return {"median": statistics.median(found), "least": min(found), "most": max(found), "repeats": repeats}
+        return {
+            "median": statistics.median(found),
+            "least": min(found),
+            "most": max(found),
+            "repeats": repeats,
+        }
 
     def _spans(self, work: Callable[[], object], repeats: int, times: int) -> list[float]:
         if self._stream is None:

@@ -12,11 +12,11 @@ import json
 import resource
 import time
 from dataclasses import asdict
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from scripts.cuda.settings import EXECUTORS, Report, Settings, Sizes, graph_file
 from tts_trt.artifacts import fingerprint
@@ -61,7 +61,7 @@ def run(part: str, settings: Settings, report: Report) -> dict[str, Any]:
             "peak_rss": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
             "bytes": sum(files.values()),
             "files": files,
-            "torch": torch.__version__,
+            "torch": version("torch"),
         }
         (made / RECORD).write_text(json.dumps(record, indent=1))
     return record
@@ -95,6 +95,8 @@ def _make(graph: str, sizes: Sizes, folder: Path) -> None:
 
 
 def _write_reference(tts: Any, path: Path) -> None:
+    import torch
+
     dim = tts.dims.gpt.dim
     rows = np.random.default_rng(0).standard_normal((1, REFERENCE_ROWS, dim)).astype(np.float32)
     with torch.inference_mode():

@@ -15,13 +15,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from scripts.cuda.document import DONE, FAILED, SKIPPED, Document, Entry
-from scripts.cuda.settings import Settings
+from scripts.cuda.document import DONE, FAILED, SKIPPED, Document, Entry, result_of
+from scripts.cuda.settings import NO_CUDA, Settings, has_cuda
 
 ROOT = Path(__file__).resolve().parents[2]
 TAIL = 3000  # characters of a failed part's output that are kept
 KILL_SECONDS = 10.0  # a process in the driver may not die at once
 POLL_SECONDS = 0.02
+LEAST_SHARE = 20.0  # seconds, while there are any: less is gone before CUDA has started
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,8 @@ class Part:
     weight: float = 1.0
     cap: float = 1e9
     packages: tuple[str, ...] = ()  # without one of these it is skipped at once
+    cuda: bool = False  # so it is without a GPU
+    executor: str = ""  # and where the probe found that this one does not run on the GPU
     after: tuple[str, ...] = ()  # parts of "prepare" it needs
     beside: bool = False  # may run while others do, where there are cores enough
 
@@ -66,17 +69,17 @@ class Runner:
         ends = time.monotonic() + self.seconds
         waiting, running = list(parts), list[Running]()
         if self.many_cores:
-            for part in [p for p in waiting if p.beside and not missing(p)]:
+            for part in [p for p in waiting if p.beside and not lacking(p, self.document)]:
                 waiting.remove(part)
                 running.append(self._start(part, ends - time.monotonic(), running))
         while waiting:
             part = waiting.pop(0)
             self._collect(running, [r for r in running if r.part.name in part.after])
-            if lacking := missing(part):
-                self._put(part, {"status": SKIPPED, "seconds": 0.0, "reason": f"{lacking} is not installed"})
+            if reason := lacking(part, self.document):
+                self._put(part, {"status": SKIPPED, "seconds": 0.0, "reason": reason})
                 continue
-            weights = part.weight + sum(p.weight for p in waiting)
-            share = min(part.cap, max(0.0, ends - time.monotonic()) * part.weight / weights)
+            left, weights = max(0.0, ends - time.monotonic()), part.weight + sum(p.weight for p in waiting)
+            share = min(part.cap, left, max(LEAST_SHARE, left * part.weight / weights))
             one = self._start(part, share, running)
             self._put(part, finish(one))
         self._collect(running, list(running))
@@ -96,8 +99,15 @@ class Runner:
         self.document.put(part.section, part.name, entry)
 
 
-def missing(part: Part) -> str | None:
-    return next((name for name in part.packages if importlib.util.find_spec(name) is None), None)
+def lacking(part: Part, document: Document) -> str | None:
+    """Why a part need not be started."""
+    for name in part.packages:
+        if importlib.util.find_spec(name) is None:
+            return f"{name} is not installed"
+    if part.cuda and not has_cuda():
+        return NO_CUDA
+    refusal = result_of(document.sections, "probe", part.executor).get("refusal")
+    return f"the probe could not run {part.executor}: {refusal}" if refusal and has_cuda() else None
 
 
 def start(part: Part, settings: Settings, share: float, beside: list[str]) -> Running:

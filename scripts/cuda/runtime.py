@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import json
 import time
+from contextlib import ExitStack
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from scripts.cuda.document import read_document, result_of
-from scripts.cuda.settings import NotHere, Settings, graph_file, has_cuda
+from scripts.cuda.settings import Settings, graph_file, has_cuda
 from tts_trt.build.builder import build_plan
-from tts_trt.runtime.device import HOST, Device, Tensor
-from tts_trt.runtime.engine import Bound, Engine, Engines, Feed, Tensors
+from tts_trt.runtime.device import HOST, Device
+from tts_trt.runtime.engine import Engine, Engines
 from tts_trt.runtime.onnx_engine import OrtEngine
 from tts_trt.spec import GraphSpec
 from tts_trt.trt import load_backend
@@ -19,13 +20,13 @@ from tts_trt.trt import load_backend
 ONNXRUNTIME = "onnxruntime"
 
 
-def open_device() -> Device:
-    """The first GPU, or the host where there is none."""
+def open_device(*, graphs: bool = True) -> Device:
+    """The first GPU, with or without CUDA graphs, or the host where there is none."""
     if not has_cuda():
         return HOST
     from tts_trt.runtime.cuda import CudaDevice
 
-    return CudaDevice(0)
+    return CudaDevice(0, graphs=graphs)
 
 
 def open_engine(
@@ -58,41 +59,6 @@ def plan_of(path: Path, executor: str, spec: GraphSpec) -> Path:
     return plan
 
 
-def need_executor(settings: Settings, executor: str) -> None:
-    """NotHere where the probe found that it does not run on this GPU, in the words the probe got."""
-    probe = result_of(read_document(Path(settings.document)).get("sections", {}), "probe", executor)
-    if executor != ONNXRUNTIME and probe and not probe.get("runs"):
-        raise NotHere(f"the probe could not run {executor}: {probe.get('refusal', 'for no reason given')}")
-
-
-class Unrecorded(Engine):
-    """An engine whose launches are not replayed as a CUDA graph. The inner one stays its owner's."""
-
-    def __init__(self, inner: Engine) -> None:
-        self.inner, self.spec, self.float_type, self.device = (
-            inner,
-            inner.spec,
-            inner.float_type,
-            inner.device,
-        )
-
-    def launch(self, inputs: Feed, outputs: Tensors | None = None) -> dict[str, Tensor]:
-        return self.inner.launch(inputs, outputs)
-
-    def bind(self, inputs: Tensors, outputs: Tensors) -> Bound:
-        return _Unrecorded(self.inner.bind(inputs, outputs))
-
-    def close(self) -> None:
-        """The inner engine's owner closes it."""
-
-
-class _Unrecorded:
-    recordable = False
-
-    def __init__(self, bound: Bound) -> None:
-        self.launch = bound.launch
-
-
 def open_pair(
     settings: Settings,
     executor: str,
@@ -102,13 +68,15 @@ def open_pair(
     *,
     graphs: bool,
 ) -> Engines:
-    """The code model in ``scheme`` and the sampler in half, which their owner closes."""
-    made: dict[str, Engine] = {}
-    for name in ("gpt", "sampler"):
-        one = open_engine(
-            settings, executor, specs[name], scheme if name == "gpt" else "fp16", device, graphs=graphs
-        )
-        made[name] = one if graphs else Unrecorded(one)
+    """The code model in ``scheme`` and the sampler in half."""
+    with ExitStack() as stack:
+        made = {
+            name: stack.enter_context(
+                open_engine(settings, executor, specs[name], form, device, graphs=graphs)
+            )
+            for name, form in (("gpt", scheme), ("sampler", "fp16"))
+        }
+        stack.pop_all()
     return Engines(made)
 
 
@@ -119,13 +87,8 @@ def open_synthesizer(folder: Path, device: str, threads: int = 0) -> Any:
 
 
 def counters(device: Device) -> dict[str, int] | None:
-    """What a device has counted so far, such as allocations and waits of the host; None where it does not count."""
-    found = getattr(device, "counters", None)
-    if found is None:
-        return None
-    found = found() if callable(found) else found
-    values = found if isinstance(found, dict) else vars(found)
-    return {name: int(value) for name, value in values.items()}
+    """What the device has counted so far, such as allocations and waits of the host; None of a host."""
+    return None if device.host else asdict(device.counters)  # type: ignore[attr-defined]
 
 
 def counted(before: dict[str, int] | None, after: dict[str, int] | None) -> dict[str, int] | None:

@@ -142,10 +142,5 @@ def has_cuda() -> bool:
     return bool(read_gpus()[1])
 
 
-def need_cuda() -> None:
-    if not has_cuda():
-        raise NotHere(NO_CUDA)
-
-
 def graph_file(settings: Settings, graph: str, scheme: str) -> Path:
     return Path(settings.folder) / graph / f"{scheme}.onnx"

@@ -34,7 +34,7 @@ from tts_trt.frontend.features import log_mel
 from tts_trt.frontend.tokenizer import PhoneTokenizer
 from tts_trt.model.family import TtsModel
 from tts_trt.models import find_model
-from tts_trt.quality.numerics import teacher_forced
+from tts_trt.quality.forced import Teacher
 from tts_trt.quality.speech import Recogniser, WordErrors, total, word_errors
 from tts_trt.runtime.acoustic import Acoustic, ConditionJob, FlowJob
 from tts_trt.runtime.bundle import Bundle
@@ -95,7 +95,7 @@ class Resynthesiser:
     def __init__(self, tts: Synthesizer) -> None:
         dims = tts.dims
         self.tts = tts
-        self._acoustic = Acoustic(tts.engines, dims)
+        self._acoustic, self._teacher = Acoustic(tts.engines, dims), Teacher(tts.bundle)
         # a voice keeps its first seconds only, and here the whole utterance is wanted
         whole = replace(dims, audio=replace(dims.audio, reference_seconds=LONGEST_S))
         self._encoder = VoiceEncoder(tts.engines, whole)
@@ -111,9 +111,10 @@ class Resynthesiser:
 
     def _latents(self, line: Line, recorded: Voice) -> FloatArray:
         """(M,D): the state before each code, which one-pass models decode with."""
-        codes, row = recorded.codes_F.tolist(), self.tts.decode_row(line.request(self.tts.dims))
-        forced = teacher_forced(self.tts.engines, self.tts.dims, self.tts.limits, row, codes)
-        return forced.hidden[: len(codes)]
+        request = replace(
+            line.request(self.tts.dims), steps=1
+        )  # the sound that comes with them is not wanted
+        return self._teacher.force(request, recorded.codes_F).latents_MD
 
     def _through(self, line: Line, recorded: Voice, latents_MD: FloatArray | None) -> FloatArray:
         dims, voice = self.tts.dims, self.tts.voice(line.voice)

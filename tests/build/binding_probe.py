@@ -2,16 +2,13 @@
 
     python -m tests.build.binding_probe tensorrt|tensorrt-rtx GRAPH.onnx SPEC.pickle OUT.plan
 
-Classes, enums, ILogger and IProgressMonitor are the library's. Objects that only a working library can hand
-out are stand-ins that have just the attributes of their binding class, refuse to set what it cannot set, and
-hold calls against the signatures in its docstrings.
+The stand-ins for what only a working library can hand out are those of tests/bindings.py.
 """
 
 from __future__ import annotations
 
 import ast
 import dataclasses
-import inspect
 import json
 import pickle
 import re
@@ -20,71 +17,10 @@ from pathlib import Path
 from typing import Any
 
 import tts_trt.build
+from tests.bindings import StandIn, used
 from tts_trt.build.builder import BuildConfig, build_plan
-from tts_trt.trt import Backend, load_backend
 from tts_trt.errors import BuildError
-
-used: set[str] = set()
-
-
-class StandIn:
-    """An instance of binding class ``cls`` whose attributes read as given, or as what was set, or as None."""
-
-    def __init__(self, cls: type, **values: Any) -> None:
-        object.__setattr__(self, "_cls", cls)
-        object.__setattr__(self, "_values", values)
-
-    def __getattr__(self, name: str) -> Any:
-        cls = self._cls
-        static = inspect.getattr_static(cls, name, None)
-        if static is None:
-            raise AttributeError(f"{cls.__name__} has no attribute {name}")
-        used.add(f"{cls.__name__}.{name}")
-        value = self._values.get(name)
-        if isinstance(static, property):
-            return value
-        return Call(getattr(cls, name), value)
-
-    def __setattr__(self, name: str, value: Any) -> None:
-        if name == "__class__":
-            object.__setattr__(self, "_cls", value)
-            return
-        static = inspect.getattr_static(self._cls, name, None)
-        if not isinstance(static, property) or static.fset is None:
-            raise AttributeError(f"{self._cls.__name__}.{name} cannot be set")
-        used.add(f"{self._cls.__name__}.{name}=")
-        self._values[name] = value
-
-
-class Call:
-    """A method that answers ``answer`` (called with the arguments if it can be) after a look at its
-    signature."""
-
-    def __init__(self, method: Any, answer: Any) -> None:
-        self.signatures = [
-            line for line in (method.__doc__ or "").splitlines() if "(self:" in line and "->" in line
-        ]
-        self.answer = answer
-
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        if not any(accepts(signature, len(args), set(kwargs)) for signature in self.signatures):
-            raise TypeError(f"{len(args)} arguments and {sorted(kwargs)} do not fit {self.signatures}")
-        return self.answer(*args, **kwargs) if callable(self.answer) else self.answer
-
-
-def accepts(signature: str, positional: int, keywords: set[str]) -> bool:
-    inside = signature[signature.index("(") + 1 : signature.rindex(") ->")]
-    parameters, depth = [""], 0
-    for character in inside:
-        depth += (character in "[(<") - (character in "])>")
-        if character == "," and depth == 0:
-            parameters.append("")
-        else:
-            parameters[-1] += character
-    names = [p.split(":")[0].strip() for p in parameters][1:]
-    required = {name for name, p in zip(names, parameters[1:], strict=True) if "=" not in p}
-    given = set(names[:positional]) | keywords
-    return positional <= len(names) and required <= given <= set(names)
+from tts_trt.trt import Backend, load_backend
 
 
 class Library:
@@ -235,7 +171,7 @@ def main() -> None:
         "warnings": info.warnings,
         "events": events,
         "verbosity": library.options.profiling_verbosity.name,
-        "used": sorted(used),
+        "used": sorted(set(used)),
         "missing": missing_names(backend.trt),
     }
     print(json.dumps(report))

@@ -4,7 +4,7 @@
 
 The bindings turn each virtual call of the C++ class into a call of its Python override. Here those virtual calls are
 made through the object's table of functions, so the bindings' own conversions of addresses, names and
-buffers are what is tested. Network, options and builder are stand-ins as in binding_probe.
+buffers are what is tested. Network, options and builder are stand-ins of tests/bindings.py.
 """
 
 from __future__ import annotations
@@ -21,8 +21,7 @@ from typing import Any
 
 import numpy as np
 
-from tests.build import binding_probe
-from tests.build.binding_probe import StandIn
+from tests.bindings import StandIn, used
 from tests.build.fake_cuda import FakeCuda
 from tests.build.fake_tensorrt import SCALES, calibrate, parsed_network
 from tests.build.test_batches import VOCODER, spoken
@@ -30,8 +29,8 @@ from tts_trt.build.batches import calibration_shape
 from tts_trt.build.calibrator import CacheStore, calibrator_class, create_calibrator
 from tts_trt.build.device_memory import PyCudaMemory
 from tts_trt.build.implicit import build_implicit_int8
-from tts_trt.trt import Backend, load_backend
 from tts_trt.errors import BuildError
+from tts_trt.trt import Backend, load_backend
 
 Address = ctypes.c_void_p
 NAMES = ["mel", "lengths"]
@@ -161,18 +160,12 @@ class Library:
         return b"plan with " + (calibrate(FromCpp(options.int8_calibrator), NAMES, self._look) or b"nothing")
 
 
-class Ordered(list[str]):
-    """What binding_probe notes as used, in order."""
-
-    add = list.append
-
-
 def build(backend: Backend, onnx: Path, plan: Path) -> dict[str, Any]:
     rig = Rig(backend, [spoken(4, 6), spoken(5, 3)], [])
-    binding_probe.used = used = Ordered()
+    used.clear()
     with_stand_ins = dataclasses.replace(backend, trt=Library(backend.trt, rig.look))
     build_implicit_int8(with_stand_ins, onnx, VOCODER, plan, rig.calibrator)
-    return {"used": used, "seen": rig.seen, "stored": [cache.decode() for cache in rig.stored]}
+    return {"used": list(used), "seen": rig.seen, "stored": [cache.decode() for cache in rig.stored]}
 
 
 def main() -> None:

@@ -10,8 +10,8 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-from tts_trt.trt import Backend
 from tts_trt.spec import GraphSpec
+from tts_trt.trt import Backend
 
 TYPES = {"float32": "FLOAT", "float16": "HALF", "int64": "INT64", "bool": "BOOL"}
 SCALES = b"TRT-101601-EntropyCalibration2\nmel: 3c010a14\nwave: 3a83126f\n"

@@ -3,52 +3,26 @@ process."""
 
 from __future__ import annotations
 
-import importlib.util
 import json
-import os
 import pickle
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.build.binding_probe import accepts
+from tests.bindings import ELEVEN, LIBRARIES, RTX, TEN, accepts, name_of, run_with
 from tests.build.graphs import kv_attention
-
-ROOT = Path(__file__).parents[2]
-BINDINGS = ROOT / ".cache" / "bindings"
-TEN, ELEVEN, RTX = "10.16.1.11", "11.4.0.106", "rtx"
 
 
 def probe(library: str, folder: Path) -> dict[str, Any]:
     path, spec = kv_attention(folder / "kv.onnx")
     (folder / "spec.pickle").write_bytes(pickle.dumps(spec))
-    search = [str(ROOT)]
-    if library == RTX:
-        if importlib.util.find_spec("tensorrt_rtx") is None:
-            pytest.skip("TensorRT-RTX is not installed: pip install 'tts-trt[rtx]'")
-    elif not (BINDINGS / library / "tensorrt").is_dir():
-        pytest.skip(f"bindings of TensorRT {library} are not installed: python scripts/stub_bindings.py")
-    else:
-        search.insert(0, str(BINDINGS / library))
-    name = "tensorrt-rtx" if library == RTX else "tensorrt"
-    paths = [str(path), str(folder / "spec.pickle"), str(folder / "kv.plan")]
-    result = subprocess.run(
-        [sys.executable, "-m", "tests.build.binding_probe", name, *paths],
-        env=os.environ | {"PYTHONPATH": os.pathsep.join(search)},
-        cwd=folder,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-    assert result.returncode == 0, result.stderr
+    paths = path, folder / "spec.pickle", folder / "kv.plan"
+    result = run_with(library, "tests.build.binding_probe", name_of(library), *paths, cwd=folder)
     return json.loads(result.stdout)
 
 
-@pytest.fixture(params=[TEN, ELEVEN, RTX])
+@pytest.fixture(params=LIBRARIES)
 def library(request: pytest.FixtureRequest) -> str:
     return request.param
 

@@ -15,9 +15,9 @@ from onnx import helper
 from tests.build.graphs import BOOL, FLOAT, HALF, INT64, contract, kv_attention, matmul, quantised, save
 from tts_trt.build.builder import BuildConfig, PlanInfo, build_plan
 from tts_trt.build.inspect import read_plan_header
-from tts_trt.trt import Backend, load_backend
 from tts_trt.errors import BuildError
 from tts_trt.spec import GraphSpec, TensorSpec
+from tts_trt.trt import Backend, load_backend
 
 pytest.importorskip("tensorrt_rtx", reason="TensorRT-RTX is not installed: pip install 'tts-trt[rtx]'")
 

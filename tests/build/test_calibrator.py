@@ -16,10 +16,10 @@ from tests.build.test_batches import BINS, VOCODER, spoken
 from tts_trt.build.batches import calibration_shape
 from tts_trt.build.calibrator import CacheStore, calibrator_class, create_calibrator
 from tts_trt.build.device_memory import PyCudaMemory
-from tts_trt.trt import Backend, load_backend
 from tts_trt.errors import BuildError, QuantError
 from tts_trt.quant.binding import Binding
 from tts_trt.quant.trt_cache import load_cache, save_cache
+from tts_trt.trt import Backend, load_backend
 
 SHAPE = calibration_shape(VOCODER, {"B": 2, "T": 6})
 NAMES = ["lengths", "mel"]  # the library's order need not be the contract's

@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 from onnx import helper
 
+from tests.bindings import ELEVEN, TEN, run_with
 from tests.build.fake_tensorrt import SCALES
 from tests.build.graphs import save
-from tests.build.test_bindings import BINDINGS, ELEVEN, ROOT, TEN
 
 
 @pytest.fixture(scope="module")
@@ -24,19 +21,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def probe(version: str, folder: Path) -> tuple[dict[str, Any], str]:
     """The report and the error stream."""
-    if not (BINDINGS / version / "tensorrt").is_dir():
-        pytest.skip(f"bindings of TensorRT {version} are not installed: python scripts/stub_bindings.py")
     onnx = save(folder / "graph.onnx", [helper.make_node("Conv", ["mel", "w"], ["wave"])], {}, {})
-    result = subprocess.run(
-        [sys.executable, "-m", "tests.build.calibrator_probe", str(onnx), str(folder / "graph.plan")],
-        env=os.environ | {"PYTHONPATH": os.pathsep.join([str(BINDINGS / version), str(ROOT)])},
-        cwd=folder,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-    assert result.returncode == 0, result.stderr
+    result = run_with(version, "tests.build.calibrator_probe", onnx, folder / "graph.plan", cwd=folder)
     return json.loads(result.stdout), result.stderr
 
 

@@ -19,9 +19,9 @@ from tts_trt.build.batches import calibration_shape
 from tts_trt.build.calibrator import CacheStore, create_calibrator
 from tts_trt.build.device_memory import PyCudaMemory
 from tts_trt.build.implicit import build_implicit_int8, calibrate_to_cache
-from tts_trt.trt import Backend
 from tts_trt.errors import BuildError, QuantError
 from tts_trt.spec import GraphSpec
+from tts_trt.trt import Backend
 
 AXES = {"B": 2, "T": 6}
 BEST = {axis: sizes[1] for axis, sizes in VOCODER.profiles[0].items()}

@@ -8,8 +8,8 @@ from tests.build.graphs import kv_attention, matmul
 from tts_trt.build.builder import build_plan
 from tts_trt.build.inspect import LayerInfo, PlanHeader, list_layers, read_plan_header
 from tts_trt.build.network import parse_onnx
-from tts_trt.trt import load_backend
 from tts_trt.errors import BundleError
+from tts_trt.trt import load_backend
 
 
 def test_layers_are_listed_with_what_they_read_and_write(tmp_path: Path) -> None:

@@ -25,11 +25,11 @@ from tests.quant.quant_graphs import (
     sqnr_db,
 )
 from tts_trt.build.builder import build_plan
-from tts_trt.trt import load_backend
 from tts_trt.errors import QuantError
 from tts_trt.export.passes import census
 from tts_trt.quant.layers import find_layers
 from tts_trt.quant.rewrite import Choice, Rewritten, quantise, store_half
+from tts_trt.trt import load_backend
 
 SCHEMES = {"w8a8": ("int8", 25.0), "w8": ("int8-weights", 35.0), "fp8": ("fp8", 22.0)}
 """Scheme -> its name in a census, and the least SQNR in dB on gaussian data."""

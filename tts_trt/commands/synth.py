@@ -7,9 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tts_trt.artifacts import load_manifest
 from tts_trt.dims import EMOTIONS
 from tts_trt.errors import TextError, UsageError
 from tts_trt.frontend.audio import write_wav
+from tts_trt.runtime.executors import AUTO
 from tts_trt.runtime.request import Request, Result
 from tts_trt.runtime.sampling import SamplingParams
 from tts_trt.runtime.synthesizer import Synthesizer
@@ -30,12 +32,12 @@ class Asked:
     greedy: bool
 
 
-def speak(bundle: Path, asked: Asked, out: Path, threads: int) -> dict[str, Any]:
+def speak(bundle: Path, asked: Asked, out: Path, threads: int, device: str = AUTO) -> dict[str, Any]:
     """Write ``out`` and return what was made; nothing is written when anything fails."""
     text = read_text(asked)
     if not out.parent.is_dir():
         raise UsageError(f"{out.parent} is not a folder; cannot write {out.name} there")
-    with Synthesizer.from_bundle(bundle, threads=threads) as synthesizer:
+    with Synthesizer.from_bundle(bundle, threads=threads, device=device) as synthesizer:
         request = Request(
             text=text,
             voice=asked.voice or next(iter(synthesizer.voices)),
@@ -48,7 +50,7 @@ def speak(bundle: Path, asked: Asked, out: Path, threads: int) -> dict[str, Any]
         started = time.perf_counter()
         result = synthesizer.synthesize(request)
         took = time.perf_counter() - started
-        acted = synthesizer.dims.acted
+        acted, place = synthesizer.dims.acted, synthesizer.engines.device.name
     write_wav(out, result.wave, result.sample_rate)
     return {
         "out": str(out),
@@ -57,6 +59,8 @@ def speak(bundle: Path, asked: Asked, out: Path, threads: int) -> dict[str, Any]
         "sample_rate": result.sample_rate,
         "took": took,
         "rtf": took / result.seconds,
+        "executor": load_manifest(bundle).executor.name,
+        "device": place,
         "codes": [len(codes) for codes in result.codes],
         "stages": result.timings,
         "warnings": warnings(result, request, acted),

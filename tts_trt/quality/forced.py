@@ -16,7 +16,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tts_trt.errors import UsageError
-from tts_trt.quality.numerics import FORCE
 from tts_trt.runtime.bundle import Bundle
 from tts_trt.runtime.device import Array, Tensor
 from tts_trt.runtime.engine import Arrays, Engine, Engines, Tensors
@@ -26,6 +25,8 @@ from tts_trt.runtime.tap import TappedEngine
 from tts_trt.spec import graph_specs
 
 FloatArray = NDArray[np.float32]
+
+FORCE = 1e4  # logit of the code the sampler is made to draw
 
 
 @dataclass(frozen=True)

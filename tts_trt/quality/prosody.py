@@ -15,10 +15,8 @@ from numpy.typing import NDArray
 
 from tts_trt.errors import UsageError
 from tts_trt.frontend.tokenizer import BOUNDARY, MARKS, PhoneTokenizer
+from tts_trt.quality.frames import FRAME_S, Floats, power_spectra, window_samples
 
-Floats = NDArray[np.float64]
-
-FRAME_S = 0.01
 PITCH_HZ = (60.0, 400.0)
 SILENT_DB = 30.0  # below the level of the loud frames
 SHORTEST_PAUSE_S = 0.12  # a gap below this is a stop consonant
@@ -150,16 +148,10 @@ def confusion(truth: Sequence[str], found: Sequence[str]) -> dict[str, dict[str,
 
 
 def _powers(wave_S: NDArray[np.float32], rate: int) -> tuple[Floats, Floats]:
-    """Mean square below and above SPLIT_HZ (F) each, in Hann windows of three frames."""
-    hop, window = round(FRAME_S * rate), 3 * round(FRAME_S * rate)
-    if len(wave_S) < 2 * window:
-        raise UsageError(f"{len(wave_S)} samples at {rate} Hz, expected at least {2 * window}")
-    padded = np.pad(np.asarray(wave_S, np.float64), window // 2)
-    pieces = np.lib.stride_tricks.sliding_window_view(padded, window)[::hop]
-    # a Hann window's mean square is 3/8, and only half of the spectrum is summed
-    spectrum = np.abs(np.fft.rfft(pieces * np.hanning(window))) ** 2 * 2 / (window**2 * 3 / 8)
-    split = int(SPLIT_HZ / rate * window)
-    low_F, high_F = spectrum[:, 1:split].sum(1), spectrum[:, split:].sum(1)
+    """Mean square below and above SPLIT_HZ (F) each."""
+    power_FK = power_spectra(wave_S, rate)
+    split = int(SPLIT_HZ / rate * window_samples(rate))
+    low_F, high_F = power_FK[:, 1:split].sum(1), power_FK[:, split:].sum(1)
     if not (low_F + high_F).any():
         raise UsageError("the wave is all zeros, expected speech")
     return low_F, high_F

@@ -21,11 +21,14 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 
 from tts_trt.quality.verify import DEMO
+from tts_trt.runtime.device import HOST, Device
+from tts_trt.runtime.executors import AUTO
 from tts_trt.runtime.request import Request
 from tts_trt.runtime.synthesizer import Synthesizer
 
 SENTENCE = DEMO[1]
 COPY_BYTES = 256 * 2**20
+COPIES = 2  # between two looks at the clock
 STEPS_AT = (50, 200, 400)
 """Cache positions whose step times are compared: without growth they are equal."""
 
@@ -55,21 +58,27 @@ class Speed:
     runs: list[float] = field(default_factory=list)
 
 
-def copy_bandwidth() -> float:
-    """Bytes a second that one copy of a large array moves, reads and writes counted; best of five."""
-    source = np.ones(COPY_BYTES // 8)
-    target = np.empty_like(source)
-    best = min(_timed(lambda: np.copyto(target, source)) for _ in range(5))
-    return 2 * COPY_BYTES / best
+def copy_bandwidth(device: Device = HOST) -> float:
+    """Bytes a second that copies of a large tensor within a device move, reads and writes counted; best of five."""
+    source, target = (device.zeros((COPY_BYTES // 8,), np.float64) for _ in range(2))
+
+    def copies() -> None:
+        for _ in range(COPIES):
+            device.copy(target, source)
+        device.synchronize()
+
+    copies()
+    return 2 * COPIES * COPY_BYTES / min(_timed(copies) for _ in range(5))
 
 
-def measure(bundles: Sequence[Path], runs: int, threads: int, report: Report | None = None) -> dict[str, Any]:
+def measure(
+    bundles: Sequence[Path], runs: int, threads: int, device: str = AUTO, report: Report | None = None
+) -> dict[str, Any]:
     """One dictionary, ready for JSON: machine, bandwidth, and a Speed per bundle."""
-    bandwidth = copy_bandwidth()
     opened, loads, residents = [], [], []
     for bundle in bundles:
         before, began = _resident(), time.perf_counter()
-        opened.append(Synthesizer.from_bundle(bundle, threads=threads))
+        opened.append(Synthesizer.from_bundle(bundle, threads=threads, device=device))
         opened[-1].synthesize(_request(opened[-1]))  # warm-up: memory arenas, the voice's cache
         loads.append(time.perf_counter() - began)
         residents.append((_resident() - before) / 2**20)
@@ -80,8 +89,12 @@ def measure(bundles: Sequence[Path], runs: int, threads: int, report: Report | N
                 if report:
                     report(bundles[i].name, run * len(opened) + i, runs * len(opened))
                 samples[i].append(_one_run(synthesizer))
+        bandwidths = {s.engines.device.name: 0.0 for s in opened}
+        for synthesizer in opened:
+            place = synthesizer.engines.device
+            bandwidths[place.name] = bandwidths[place.name] or copy_bandwidth(place)
         found = [
-            asdict(_summary(b, s, runs_of, bandwidth, load, resident))
+            asdict(_summary(b, s, runs_of, bandwidths[s.engines.device.name], load, resident))
             for b, s, runs_of, load, resident in zip(bundles, opened, samples, loads, residents, strict=True)
         ]
     finally:
@@ -94,7 +107,7 @@ def measure(bundles: Sequence[Path], runs: int, threads: int, report: Report | N
             "threads": threads or os.cpu_count(),
         },
         "date": time.strftime("%Y-%m-%d"),
-        "copy_bandwidth_gb_s": bandwidth / 1e9,
+        "copy_bandwidth_gb_s": {name: bandwidth / 1e9 for name, bandwidth in bandwidths.items()},
         "sentence": SENTENCE,
         "bundles": found,
     }
@@ -128,7 +141,7 @@ def _summary(
     total = statistics.median(s[0] for s in samples)
     seconds = statistics.median(s[1] for s in samples)
     steps, recompute, cache_bytes = step_times(synthesizer)
-    gpt = sum(p.stat().st_size for p in (bundle / "graphs").glob("gpt.onnx*"))
+    gpt = sum(p.stat().st_size for p in (bundle / "graphs").glob("gpt.*"))
     return Speed(
         bundle=bundle.name,
         audio_seconds=seconds,
@@ -191,7 +204,8 @@ def render(found: dict[str, Any]) -> RenderableType:
         table.add_column(speed["bundle"], justify="right")
     for name, cell in rows.items():
         table.add_row(name, *(cell(speed) for speed in found["bundles"]))
-    return Group(table, f"copy bandwidth {found['copy_bandwidth_gb_s']:.1f} GB/s")
+    bandwidths = (f"{name} {rate:.1f} GB/s" for name, rate in found["copy_bandwidth_gb_s"].items())
+    return Group(table, f"copy bandwidth: {', '.join(bandwidths)}")
 
 
 def _step_cell(position: int) -> Callable[[dict[str, Any]], str]:

@@ -14,11 +14,11 @@ from pathlib import Path
 
 from tts_trt.artifacts import REBUILD, load_manifest, verify_files
 from tts_trt.dims import ModelDims, from_dict
-from tts_trt.errors import BundleError
+from tts_trt.errors import BuildError, BundleError, EngineError
 from tts_trt.frontend.tokenizer import PhoneTokenizer
 from tts_trt.manifest import Manifest
 from tts_trt.runtime.engine import Engines
-from tts_trt.runtime.executors import AUTO, open_engines
+from tts_trt.runtime.executors import AUTO, TENSORRT, open_engines
 from tts_trt.runtime.plan import Tokenizer
 from tts_trt.spec import GraphSpec, Limits, graph_specs
 
@@ -38,16 +38,37 @@ def load_bundle(folder: Path | str, *, threads: int = 0, device: str = AUTO) -> 
     """BundleError for a damaged bundle, EngineError for graphs that do not keep their contract or cannot run here."""
     folder = Path(folder)
     manifest = verified(folder)
-    config = folder / (manifest.assets.dims or "assets/config.json")
-    try:
-        dims = from_dict(ModelDims, json.loads(config.read_bytes()), config.name)
-    except (OSError, ValueError) as error:
-        raise BundleError(f"{config} cannot be read: {error}", hint=REBUILD) from error
-    limits = from_dict(Limits, manifest.limits, "limits")
-    tokenizer = PhoneTokenizer.from_dir(config.parent)
+    dims, limits = _dims(folder, manifest), from_dict(Limits, manifest.limits, "limits")
+    tokenizer = PhoneTokenizer.from_dir(_config(folder, manifest).parent)
     voices = {name: folder / file for name, file in manifest.assets.voices.items()}
     engines = open_engines(folder, manifest, graph_specs(dims, limits), threads=threads, device=device)
     return Bundle(engines, dims, tokenizer, voices, limits)
+
+
+def obstacle(folder: Path, manifest: Manifest) -> str | None:
+    """Why the engines of a verified bundle cannot run on this machine, in words; None where they can, as far as the
+    smallest of them tells."""
+    if manifest.executor.name not in TENSORRT:
+        return None
+    limits = from_dict(Limits, manifest.limits, "limits")
+    specs = {"prompt": graph_specs(_dims(folder, manifest), limits)["prompt"]}
+    try:
+        with open_engines(folder, manifest, specs):
+            return None
+    except (EngineError, BuildError) as error:
+        return str(error)
+
+
+def _config(folder: Path, manifest: Manifest) -> Path:
+    return folder / (manifest.assets.dims or "assets/config.json")
+
+
+def _dims(folder: Path, manifest: Manifest) -> ModelDims:
+    config = _config(folder, manifest)
+    try:
+        return from_dict(ModelDims, json.loads(config.read_bytes()), config.name)
+    except (OSError, ValueError) as error:
+        raise BundleError(f"{config} cannot be read: {error}", hint=REBUILD) from error
 
 
 def verified(folder: Path) -> Manifest:

@@ -9,9 +9,10 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from tts_trt.errors import EngineError
+from tts_trt.runtime.device import Array
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,8 @@ from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 
+import numpy as np
+
 from tts_trt.errors import EngineError, UsageError
 from tts_trt.manifest import Manifest
 from tts_trt.runtime.cuda import CudaDevice
@@ -15,7 +17,7 @@ from tts_trt.runtime.device import HOST, Device
 from tts_trt.runtime.engine import Engine, Engines
 from tts_trt.runtime.onnx_engine import OrtEngine
 from tts_trt.runtime.trt_engine import TrtEngine
-from tts_trt.spec import FLOAT_TYPES, GraphSpec
+from tts_trt.spec import GraphSpec
 from tts_trt.trt import load_backend
 
 AUTO, CPU = "auto", "cpu"
@@ -57,7 +59,8 @@ def device_index(device: str, executor: str) -> int | None:
     if device == CPU:
         if executor in TENSORRT:
             raise UsageError(
-                f"engines of {executor} need a GPU, not {device}", hint=f"tts-trt build --executor {ONNXRUNTIME}"
+                f"engines of {executor} need a GPU, not {device}",
+                hint=f"tts-trt build --executor {ONNXRUNTIME}",
             )
         return None
     if not (match := _CUDA.fullmatch(device)):
@@ -69,13 +72,12 @@ def needs(folder: Path, manifest: Manifest, specs: Mapping[str, GraphSpec]) -> d
     """Bytes by name that a bundle takes on a device at the least, known before anything is loaded: weights, as large as
     the files, and the cache of the largest batch."""
     weights = sum(entry.bytes for name, entry in manifest.files.items() if name.startswith("graphs/"))
-    gpt = specs["gpt"]
     cache = 0
-    for name in gpt.aliases.values():
-        tensor = gpt.input(name)
-        sizes = [axis if isinstance(axis, int) else gpt.profiles[0][axis][2] for axis in tensor.shape]
-        itemsize = 2 if tensor.resolved(manifest.float_type) == FLOAT_TYPES["fp16"] else 4
-        cache += math.prod(sizes) * itemsize
+    for spec in specs.values():
+        for name in spec.aliases.values():
+            tensor = spec.input(name)
+            sizes = [axis if isinstance(axis, int) else spec.profiles[0][axis][2] for axis in tensor.shape]
+            cache += math.prod(sizes) * np.dtype(tensor.resolved(manifest.float_type)).itemsize
     return {"weights": weights, "cache": cache}
 
 

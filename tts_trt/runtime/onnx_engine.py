@@ -122,9 +122,7 @@ class OrtEngine(Engine):
         ONNX Runtime likes."""
         binding = session.io_binding()
         for name, tensor in inputs.items():
-            binding.bind_input(
-                name, self._kind, self._index, tensor.dtype.type, tensor.shape, tensor.address
-            )
+            binding.bind_input(name, self._kind, self._index, tensor.dtype.type, tensor.shape, tensor.address)
         for name in (t.name for t in self.spec.outputs):
             if (place := outputs.get(name)) is None:
                 binding.bind_output(name, self._kind, self._index)

@@ -45,6 +45,7 @@ class Synthesizer:
     """Speaks with one bundle. Threads may share it; each call is independent."""
 
     def __init__(self, bundle: Bundle) -> None:
+        self.bundle = bundle
         self.dims, self.limits, self.voices = bundle.dims, bundle.limits, bundle.voices
         self.encoder = VoiceEncoder(bundle.engines, bundle.dims)
         self.engines = bundle.engines
@@ -82,11 +83,6 @@ class Synthesizer:
                 hint="name one of them, or a recording such as voice.wav",
             )
         return self.encoder.encode(voice)
-
-    def decode_row(self, request: Request) -> DecodeRow:
-        """What the code model gets for the request's first segment."""
-        segment = self._planner.plan(request).segments[0]
-        return _row(segment, self._conditioning(request, self.voice(request.voice)))
 
     @contextmanager
     def decode_cache(self, rows: int = 1) -> Iterator[KvCache]:

@@ -39,25 +39,28 @@ class Kernels:
         if self._cache is not None:
             config.set_runtime_cache(self._cache)
 
-    def save(self) -> None:
-        """What is new since it was read. A failure costs the next process the compiling, and this one a warning."""
-        if self._cache is None or self._path is None:
-            return
-        memory = self._cache.serialize()
-        compiled = bytes(memory) if memory is not None else b""
-        if compiled in (b"", self._stored):
-            return
+    def close(self) -> None:
+        """Once no context uses it any longer: stores what is new. A failure costs the next process the compiling, and
+        this one a warning."""
+        if self._cache is not None and self._path is not None:
+            self._store(self._path)
+        self._cache = None
+
+    def _store(self, path: Path) -> None:
         try:
-            write_atomic(self._path, [compiled])
-        except OSError as error:
-            _log.warning("%s cannot be written, kernels will be compiled again: %s", self._path, error)
+            memory = self._cache.serialize()
+            compiled = bytes(memory) if memory is not None else b""
+            if compiled not in (b"", self._stored):
+                write_atomic(path, [compiled])
+        except (OSError, RuntimeError) as error:
+            _log.warning("%s cannot be written, kernels will be compiled again: %s", path, error)
 
 
 class Context:
-    """Everything under the runtime's lock. EngineError in the library's words for whatever it refuses."""
+    """Everything in a turn of the device. EngineError in the library's words for whatever it refuses."""
 
     def __init__(self, runtime: TrtRuntime, engine: Any, config: Any, spec: GraphSpec, profile: int) -> None:
-        self.profile, self._spec, self._runtime, self._config = profile, spec, runtime, config
+        self.name, self._spec, self._runtime, self._config = spec.name, spec, runtime, config
         self._most: int = engine.get_device_memory_size_for_profile_v2(profile)
         self._shapes: Shapes = {}
         self._results: dict[str, tuple[int, ...]] = {}
@@ -69,7 +72,7 @@ class Context:
         self._handle.error_recorder = runtime.recorder
         if self._handle.active_optimization_profile != profile:
             # On the stream of every later execution, as it may copy.
-            switched = self._handle.set_optimization_profile_async(profile, runtime.stream)
+            switched = self._handle.set_optimization_profile_async(profile, runtime.device.stream_handle)
             self._require(switched, f"cannot change to profile {profile}")
 
     def shape(self, inputs: Tensors) -> Mapping[str, tuple[int, ...]]:
@@ -79,8 +82,11 @@ class Context:
             self._shapes = {}
             handle = self._opened()
             self._runtime.recorder.clear()
-            for name, shape in shapes.items():
-                self._require(handle.set_input_shape(name, shape), f"refuses shape {shape} of {name}")
+            for tensor in self._spec.inputs:
+                if any(isinstance(axis, str) for axis in tensor.shape):
+                    shape = shapes[tensor.name]
+                    set_ = handle.set_input_shape(tensor.name, shape)
+                    self._require(set_, f"refuses shape {shape} of {tensor.name}")
             self._infer(handle)
             self._need = handle.update_device_memory_size_for_shapes()
             self._results = {t.name: tuple(handle.get_tensor_shape(t.name)) for t in self._spec.outputs}
@@ -107,11 +113,11 @@ class Context:
         handle.set_device_memory(workspace.address, workspace.size)
         return workspace
 
-    def queue(self) -> None:
-        """On the device's stream; returns at once."""
+    def queue(self, stream: int) -> None:
+        """Returns at once."""
         handle = self._opened()
         self._runtime.recorder.clear()
-        self._require(handle.execute_async_v3(self._runtime.stream), "cannot run")
+        self._require(handle.execute_async_v3(stream), "cannot run")
 
     def close(self) -> None:
         """Nothing of it may be queued any more."""

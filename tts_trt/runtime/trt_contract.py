@@ -97,7 +97,8 @@ def profile_for(spec: GraphSpec, shapes: Shapes) -> int:
     fitting = [index for index, wrong in enumerate(outside) if not wrong]
     if not fitting:
         wrong = "; ".join(
-            f"profile {index}: " + ", ".join(f"{a} is {sizes[a]}, allowed {_range(r)}" for a, r in axes.items())
+            f"profile {index}: "
+            + ", ".join(f"{a} is {sizes[a]}, allowed {_range(r)}" for a, r in axes.items())
             for index, axes in enumerate(outside)
         )
         raise EngineError(f"graph {spec.name} takes no such shapes: {wrong}", hint=LARGER)

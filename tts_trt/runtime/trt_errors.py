@@ -36,7 +36,11 @@ _CAUSES: tuple[tuple[str, str, str], ...] = (
         "the plan was built by a version that writes format {1}, this machine's reads {0}",
         "",
     ),
-    (r"kEXPECTED_MAGIC_TAG|incompatible serialization version", "the plan is of another library or version", ""),
+    (
+        r"kEXPECTED_MAGIC_TAG|incompatible serialization version",
+        "the plan is of another library or version",
+        "",
+    ),
     (r"header\.size == blobSize", "the plan file is cut short", ""),
     (
         r"driver version is insufficient|no CUDA-capable device|cudaError (?:35|100)\b",

@@ -13,12 +13,12 @@ import mmap
 import threading
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-from weakref import WeakValueDictionary
+from typing import Any, cast
 
 import numpy as np
 
 from tts_trt.errors import EngineError
+from tts_trt.runtime.cuda import CudaDevice
 from tts_trt.runtime.device import Device, Tensor
 from tts_trt.runtime.trt_errors import create_recorder, invalid, unloadable
 from tts_trt.trt import NEEDS_GPU, Backend
@@ -50,36 +50,35 @@ class Arena:
         self._capacity = 0
 
     def take(self, need: int, most: int) -> Workspace:
-        """``need`` bytes. It grows to twice its size, so that the sizes it leaves behind never add up to more than its
-        own, but not beyond ``most`` that the asker could ever need. EngineError when there is no room."""
+        """``need`` bytes. It grows to twice its size, so that what it leaves behind does not add up to more than it has,
+        but not beyond ``most`` that the asker could ever need. EngineError when there is no room."""
         need = aligned(max(need, 1))  # an engine may insist on some workspace for shapes that need none
-        memory = self._memory
-        if memory is None or self._capacity < need:
+        if self._memory is None or self._capacity < need:
             size = max(need, min(2 * self._capacity, aligned(most)))
-            # Before there is a new one: the device gives it out again only for what is queued later.
-            self._memory, memory, self._capacity = None, None, 0
-            self._memory = memory = self._device.empty((size + ALIGNMENT,), np.uint8)
-            self._capacity = size
-        return Workspace(aligned(memory.address), need, memory)
+            self.clear()  # first: the device gives it out again only for what is queued later
+            self._memory, self._capacity = self._device.empty((size,), np.uint8), size
+        return Workspace(self._memory.address, need, self._memory)
+
+    def clear(self) -> None:
+        self._memory, self._capacity = None, 0
 
 
 class TrtRuntime:
-    """``lock`` is held from setting a context up to queueing its work."""
+    """Used in turns of the device (``active``, ``launching``): one thread at a time, with its context current."""
 
     def __init__(self, backend: Backend, device: Device) -> None:
         if device.host:
             raise EngineError(f"{backend.name} runs on a GPU, not on {device.name}", hint=NEEDS_GPU)
-        self.backend, self.device = backend, device
-        self.stream: int = device.stream_handle  # type: ignore[attr-defined]
-        self.lock = threading.RLock()
+        self.backend, self.device, self.users = backend, cast(CudaDevice, device), 0
         self.recorder = create_recorder(backend)
         self.launches, self.bound = Arena(device), Arena(device)
-        self._runtime = backend.create_runtime()
-        self._runtime.error_recorder = self.recorder
+        with self.device.active():
+            self._runtime = backend.create_runtime()
+            self._runtime.error_recorder = self.recorder
 
     def load(self, plan: Path) -> Any:
-        """An ICudaEngine. EngineError that says what the plan and this machine have in the way of each other."""
-        with self.lock, self.backend.listening() as messages:
+        """An ICudaEngine. EngineError that says what plan and machine have in the way of each other."""
+        with self.device.active(), self.backend.listening() as messages:
             self.recorder.clear()
             try:
                 with plan.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
@@ -90,8 +89,8 @@ class TrtRuntime:
             if engine is None:
                 reason = self.recorder.reason(messages.reason("no reason given"))
                 raise unloadable(plan, self.backend, self.device.name, reason)
-        engine.error_recorder = self.recorder
-        return engine
+            engine.error_recorder = self.recorder
+            return engine
 
     def _check_header(self, plan: Path, content: mmap.mmap) -> None:
         if not hasattr(self._runtime, "get_engine_validity"):
@@ -101,19 +100,37 @@ class TrtRuntime:
         if validity == kinds.SUBOPTIMAL:
             _log.warning("%s was built for other GPUs than %s and may be slow here", plan, self.device.name)
         # Without a reason the library is left to fail and to give one.
-        if validity == kinds.INVALID and (error := invalid(plan, self.backend, self.device.name, diagnostics)):
+        if validity == kinds.INVALID and (
+            error := invalid(plan, self.backend, self.device.name, diagnostics)
+        ):
             raise error
 
+    def release(self) -> None:
+        """By each who has called ``hold``; what is shared goes with the last."""
+        with _opening:
+            self.users -= 1
+            if self.users:
+                return
+            del _open[_key(self.backend, self.device)]
+        self.launches.clear()
+        self.bound.clear()
+        self._runtime = None
 
-_open: WeakValueDictionary[tuple[int, int], TrtRuntime] = WeakValueDictionary()
+
+_open: dict[tuple[int, int], TrtRuntime] = {}
 _opening = threading.Lock()
 
 
-def shared_runtime(backend: Backend, device: Device) -> TrtRuntime:
-    """The one of this library and device; it goes with the last engine that holds it."""
-    key = id(backend.trt), id(device)  # it holds both, so their numbers are theirs as long as it lives
+def hold(backend: Backend, device: Device) -> TrtRuntime:
+    """The one of this library and device, until it is released."""
+    key = _key(backend, device)
     with _opening:
-        runtime = _open.get(key)
-        if runtime is None:
-            _open[key] = runtime = TrtRuntime(backend, device)
+        runtime = _open.get(key) or TrtRuntime(backend, device)
+        _open[key] = runtime
+        runtime.users += 1
         return runtime
+
+
+def _key(backend: Backend, device: Device) -> tuple[int, int]:
+    """The runtime holds both, so their numbers are theirs as long as it is open."""
+    return id(backend.trt), id(device)
