@@ -30,6 +30,8 @@ EXECUTORS = {"tensorrt-rtx": "tensorrt_rtx", "tensorrt": "tensorrt", "onnxruntim
 """Executor -> the package it needs."""
 
 NO_CUDA = "no CUDA device here"
+GROWTH_BYTES = 1 << 20
+"""More than this between the middle and the end of a soak is growth."""
 
 
 class NotHere(Exception):

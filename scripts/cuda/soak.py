@@ -8,7 +8,7 @@ from typing import Any
 
 from scripts.cuda.measure import device_bytes, resident_bytes
 from scripts.cuda.runtime import counters, open_synthesizer
-from scripts.cuda.settings import NotHere, Report, Settings
+from scripts.cuda.settings import GROWTH_BYTES, NotHere, Report, Settings
 from tts_trt.artifacts import load_manifest
 from tts_trt.errors import TtsTrtError
 from tts_trt.runtime.request import Request
@@ -19,8 +19,6 @@ WARM_UP = 20
 SPARE_SECONDS = 5.0
 SAMPLES = 10
 PREFERRED = ("fp16", "fp32")
-GROWTH = 1 << 20
-"""Bytes: less between the middle and the end is not called growth."""
 
 
 def run(part: str, settings: Settings, report: Report) -> dict[str, Any]:
@@ -94,5 +92,5 @@ def growth(samples: list[dict[str, Any]]) -> dict[str, Any]:
     made: dict[str, Any] = {}
     for name in ("device_bytes", "resident_bytes"):
         halves = [middle[name] - first[name], last[name] - middle[name]]
-        made[name] = {"halves": halves, "grows": halves[1] > GROWTH}
+        made[name] = {"halves": halves, "grows": halves[1] > GROWTH_BYTES}
     return made

@@ -239,6 +239,7 @@ class FakeDriver:
 
     def memset_d8_async(self, dest: int, data: int, size: int, stream: FakeStream) -> None:
         self.call("cuMemsetD8Async")
+        self.view(dest, size)
         stream.put(lambda: self.view(dest, size).fill(data))
 
     def _row(self, name: str, target: Any, source: Any, width: int, stream: FakeStream) -> None:
@@ -254,6 +255,8 @@ class FakeDriver:
 
     def view(self, address: int, nbytes: int, alignment: int = 1) -> Bytes:
         """The bytes at a device address. Violation unless they are all of one allocation that is not freed."""
+        if nbytes <= 0:
+            raise Violation(f"{nbytes} bytes at {address:#x}")
         if address % alignment:
             raise Violation(f"address {address:#x} is not aligned to {alignment} bytes")
         starts = sorted(self.memory)
@@ -309,6 +312,10 @@ class FakeDriver:
 
     def check_all_returned(self) -> None:
         """After close: nothing is held any longer."""
+        left = sum(len(stream.queue) for stream in self.streams.values())
+        assert self.lasting or not left, (
+            f"{left} pieces of work were never waited for, and their memory is gone"
+        )
         assert not self.memory, f"{len(self.memory)} device allocations are left"
         assert all(host.freed for host in self.hosts), "page-locked memory is left"
         assert self.retained == 0, f"the primary context is retained {self.retained} times"

@@ -86,8 +86,10 @@ def test_a_replay_is_one_launch_and_neither_allocates_nor_waits(
 
 def test_the_order_of_capture(driver: FakeDriver, device: CudaDevice) -> None:
     again = device.record(Step(driver, device))
+    before = device.counters.launches
     for _ in range(4):
         again()
+    assert device.counters.launches - before == 2 + 2 + 1 + 1, "what is captured is not launched"
     assert driver.runtime.calls == [
         "cudaStreamBeginCapture",
         "cudaStreamEndCapture",

@@ -124,6 +124,22 @@ def test_readings_that_nobody_wants_give_their_memory_back(device: CudaDevice, d
     assert all(r.value().sum() == 0 for r in readings)
 
 
+def test_what_was_read_is_free_at_once(device: CudaDevice, driver: FakeDriver) -> None:
+    """Also while an earlier write is still on its way."""
+    tensor = device.zeros((100,), "f4")
+    reading = device.read(tensor)
+    driver.advance()
+    reading.value()
+    device.write(tensor, np.ones(100, np.float32))
+    reading = device.read(tensor)
+    device.write(tensor, np.ones(100, np.float32))
+    assert reading.value().sum() == 100
+    before = device.counters.page_locked_allocations
+    device.read(tensor)
+    device.read(tensor)
+    assert device.counters.page_locked_allocations == before
+
+
 def test_idle_memory_makes_room(driver: FakeDriver) -> None:
     driver.total = 10 * MIB
     with CudaDevice(driver=driver, graphs=False) as device:

@@ -182,7 +182,10 @@ def test_a_batch_of_a_size_that_was_there_needs_no_new_memory(device: CudaDevice
 def test_cancelling_and_broken_scores_end_a_batch(device: CudaDevice, driver: FakeDriver) -> None:
     engines = queued(TINY, device, driver)
     decoder, cancel = Decoder(engines, TINY, Limits()), threading.Event()
-    with decoder.batch(rows(1, SAMPLING.forced(30))) as batch, pytest.raises(Cancelled, match="after 5 codes"):
+    with (
+        decoder.batch(rows(1, SAMPLING.forced(30))) as batch,
+        pytest.raises(Cancelled, match="after 5 codes"),
+    ):
         for n, _ in enumerate(batch.steps(cancel), start=1):
             if n == 5:
                 cancel.set()

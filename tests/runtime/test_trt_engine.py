@@ -10,12 +10,14 @@ import pytest
 from tests.bindings import LIBRARIES, ROOT, run_with
 from tests.build.graphs import matmul
 from tests.model.tiny import TINY
-from tests.runtime.queue_device import QueueDevice
+from tests.runtime.watched_device import WatchedDevice
 from tts_trt.build.builder import build_plan
 from tts_trt.errors import EngineError
+from tts_trt.runtime.device import Tensor
 from tts_trt.runtime.trt_contract import profile_for
 from tts_trt.runtime.trt_engine import TrtEngine
 from tts_trt.runtime.trt_errors import unloadable
+from tts_trt.runtime.trt_runtime import Arena
 from tts_trt.spec import GraphSpec, graph_specs
 from tts_trt.trt import Backend, load_backend
 
@@ -34,6 +36,38 @@ def test_trt_cases(library: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         str(ROOT / "pyproject.toml"),
     ]
     run_with(library, "pytest", cases, *options, cwd=tmp_path)
+
+
+def test_a_workspace_grows_by_moving() -> None:
+    device = WatchedDevice()
+    arena, held = Arena(device), []
+    before: list[int] = []
+    empty = device.empty
+
+    def watched(shape: tuple[int, ...], dtype: type) -> Tensor:
+        before.append(device.counters.used_bytes)
+        return empty(shape, dtype)
+
+    device.empty = watched  # type: ignore[method-assign]
+    for need, most, capacity in (
+        (0, 5000, 256),  # never none
+        (1000, 5000, 1024),
+        (900, 5000, 1024),  # there already
+        (1500, 5000, 2048),  # twice
+        (2200, 2300, 2304),  # twice, but no more than can be needed
+        (9000, 9000, 9216),
+    ):
+        work = arena.take(need, most)
+        assert work.size == max(256, -(-need // 256) * 256)
+        del work
+        assert device.counters.used_bytes == capacity
+    assert before == [0] * 5, "the old one is there while the new one is made"
+    held.append(arena.take(1, 1))
+    arena.take(20000, 20000)
+    assert device.counters.used_bytes == 9216 + 20480  # who has the old one keeps it
+    arena.clear()
+    held.clear()
+    assert device.counters.used_bytes == 0
 
 
 def shapes(spec: GraphSpec, **axes: int) -> dict[str, tuple[int, ...]]:
@@ -97,14 +131,14 @@ def test_a_real_plan_without_a_gpu_is_an_error_with_advice(tmp_path: Path) -> No
     onnx, spec = matmul(tmp_path / "matmul.onnx")
     plan = build_plan(backend, onnx, spec, tmp_path / "matmul.plan").path
     with pytest.raises(EngineError) as caught:
-        TrtEngine(plan, spec, "float32", QueueDevice(), backend)
+        TrtEngine(plan, spec, "float32", WatchedDevice(), backend)
     text = str(caught.value)
-    assert f"matmul.plan cannot be opened by tensorrt-rtx {backend.version} on queue" in text
+    assert f"matmul.plan cannot be opened by tensorrt-rtx {backend.version} on cuda:0 NVIDIA Fake" in text
     assert "no NVIDIA driver, or one older than the library needs" in text
     assert "try: an NVIDIA GPU and its driver; without them: tts-trt build --executor onnxruntime" in text
     plan.write_bytes(plan.read_bytes()[:1000])
     with pytest.raises(EngineError, match="the plan file is cut short"):
-        TrtEngine(plan, spec, "float32", QueueDevice(), backend)
+        TrtEngine(plan, spec, "float32", WatchedDevice(), backend)
     plan.write_bytes(b"\0" * 1000)
     with pytest.raises(EngineError, match="is damaged, or of another library"):
-        TrtEngine(plan, spec, "float32", QueueDevice(), backend)
+        TrtEngine(plan, spec, "float32", WatchedDevice(), backend)

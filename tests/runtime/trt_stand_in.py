@@ -1,5 +1,5 @@
 """A TensorRT that runs: the binding classes of one library, with a runtime, engines and contexts behind them that compute
-in numpy on a QueueDevice, from nothing but the addresses, shapes and workspace they were given.
+in numpy on a WatchedDevice, from nothing but the addresses, shapes and workspace they were given.
 
 They behave as the library's documentation says: a context starts on profile 0 without shapes, changing the profile
 forgets them, the size of the workspace is known once profile and shapes are, whatever is wrong is reported and refused.
@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from tests.bindings import StandIn
-from tests.runtime.queue_device import ALIGNMENT, QueueDevice
+from tests.runtime.watched_device import ALIGNMENT, WatchedDevice
 from tts_trt.spec import GraphSpec
 from tts_trt.trt import Backend
 
@@ -54,11 +54,12 @@ def stand_in(cls: type, behind: Any) -> StandIn:
 class Library:
     """The library's module with a Runtime that works. ``plans``: file content -> plan."""
 
-    def __init__(self, trt: Any, device: QueueDevice, plans: Mapping[bytes, Plan]) -> None:
+    def __init__(self, trt: Any, device: WatchedDevice, plans: Mapping[bytes, Plan]) -> None:
         self._trt, self.device, self.plans = trt, device, plans
         self.contexts: list[Context] = []
         self.runtimes = self.freed = 0
-        self.fail: str | None = None  # what the next execution reports
+        self.fail: dict[str, str] = {}  # call -> why it is refused
+        self.unknown: tuple[str, ...] = ()  # outputs whose shape is not told
         self.validity: tuple[Any, int] | None = None
         self.saved = b""  # what a runtime cache holds
 
@@ -79,13 +80,18 @@ class _Runtime:
         self.engine_header_size = 64
 
     def get_engine_validity(self, header: bytes) -> tuple[Any, int]:
-        assert len(header) <= 64
+        assert len(header) == 64
         return self._library.validity or (self._library.EngineValidity.VALID, 0)
 
     def deserialize_cuda_engine(self, content: Any) -> StandIn | None:
         with memoryview(content) as view:
-            plan = self._library.plans.get(bytes(view))
-        return None if plan is None else stand_in(self._library.ICudaEngine, _Engine(self._library, plan))
+            plan = self._library.plans.get(bytes(view).rstrip())
+        if plan is None:
+            return None
+        engine = _Engine(self._library, plan)
+        made = stand_in(self._library.ICudaEngine, engine)
+        engine._own = weakref.proxy(made)
+        return made
 
 
 class _Engine:
@@ -139,6 +145,11 @@ class _Engine:
         return stand_in(self._trt.IRuntimeConfig, _Config(self._library))
 
     def create_execution_context(self, config: StandIn) -> StandIn:
+        self._library.device.driver.call("cuMemAlloc", capturable=False)
+        if why := self._library.fail.get("create_execution_context"):
+            report = self._own.error_recorder.report_error
+            report(self._library.ErrorCodeTRT.FAILED_ALLOCATION, why)
+            return None
         context = Context(self._library, self._plan, config)
         self._library.contexts.append(context)
         return context.handle
@@ -186,6 +197,7 @@ class Context:
         self.addresses: dict[str, int] = {}
         self.memory: tuple[int, int] | None = None
         self.switches = self.runs = 0
+        self.settled = False  # the first run of new shapes loads what cannot be loaded in a capture
         calls = ("set_optimization_profile_async set_input_shape infer_shapes update_device_memory_size_for_shapes "
                  "get_tensor_shape set_tensor_address set_device_memory execute_async_v3").split()  # fmt: skip
         own = {name: self._guarded(getattr(self, name)) for name in calls}
@@ -205,8 +217,9 @@ class Context:
 
     def _guarded(self, call: Callable[..., Any]) -> Callable[..., Any]:
         def guarded(*args: Any) -> Any:
-            assert self.library.device.lock._is_owned(), f"{call.__name__} outside the device's turn"
-            return call(*args)
+            assert self.library.device.mine(), f"{call.__name__} outside the device's turn"
+            why = self.library.fail.get(call.__name__)
+            return self._refuse(why) if why else call(*args)
 
         return guarded
 
@@ -216,6 +229,7 @@ class Context:
 
     def set_optimization_profile_async(self, profile: int, stream: int) -> bool:
         assert stream == self.library.device.stream_handle
+        self.library.device.driver.call("cuMemcpyDtoDAsync")
         self.profile, self.shapes = profile, {}
         self.handle_ref()._values["active_optimization_profile"] = profile
         self.switches += 1
@@ -227,7 +241,8 @@ class Context:
             low, _, high = ranges[axis] if isinstance(axis, str) else (axis, axis, axis)
             if not low <= size <= high:
                 return self._refuse(f"{name}: {size} is not in {low}..{high} of profile {self.profile}")
-        self.shapes[name] = shape
+        if self.shapes.get(name) != shape:
+            self.shapes[name], self.settled = shape, False
         return True
 
     @property
@@ -248,6 +263,8 @@ class Context:
 
     def get_tensor_shape(self, name: str) -> Any:
         spec = self.plan.spec
+        if name in self.library.unknown:
+            return self.library.Dims([-1])
         axes = next(t.shape for t in (*spec.inputs, *spec.outputs) if t.name == name)
         return self.library.Dims([self.sizes.get(a, -1) if isinstance(a, str) else a for a in axes])
 
@@ -266,8 +283,9 @@ class Context:
 
     def execute_async_v3(self, stream: int) -> bool:
         assert stream == self.library.device.stream_handle
-        if self.library.fail:
-            return self._refuse(self.library.fail)
+        if not self.settled:
+            self.library.device.driver.call("cuModuleLoadData", capturable=False)
+            self.settled = True
         spec = self.plan.spec
         names = [t.name for t in (*spec.inputs, *spec.outputs)]
         if missing := [name for name in names if name not in self.addresses]:
@@ -286,16 +304,20 @@ class Context:
         addresses, memory = dict(self.addresses), self.memory
         dtypes = {t.name: t.resolved("float32") for t in (*spec.inputs, *spec.outputs)}
 
+        sizes = {name: int(np.prod(shapes[name])) * np.dtype(dtypes[name]).itemsize for name in names}
+        claims = {name: device.claim(addresses[name], sizes[name]) for name in names}
+        claimed = device.claim(*memory) if memory else 0
+
         def work() -> None:
-            arrays = {name: device.view(addresses[name], shapes[name], dtypes[name]) for name in names}
+            arrays = {n: device.array(claims[n], addresses[n], shapes[n], dtypes[n]) for n in names}
             if memory:
-                device.view(memory[0], (memory[1],), np.uint8)[...] = 0xAB
+                device.array(claimed, memory[0], (memory[1],), np.uint8)[...] = 0xAB
             self.plan.compute(arrays, profile)
             self.runs += 1
 
-        device.queue(work)
+        device.driver.enqueue(device.stream_handle, work)
 
 
-def backend_on(real: Backend, device: QueueDevice, plans: Mapping[bytes, Plan]) -> tuple[Backend, Library]:
+def backend_on(real: Backend, device: WatchedDevice, plans: Mapping[bytes, Plan]) -> tuple[Backend, Library]:
     library = Library(real.trt, device, plans)
     return dataclasses.replace(real, trt=library), library

@@ -126,7 +126,7 @@ def test_flow_and_vocoder_are_made_and_measured(settings: Settings, graph: str) 
     run(graph, settings, lambda result: None)
     for scheme in SCHEMES[graph]:
         counted = census(graph_file(settings, graph, scheme))
-        assert counted.get("int8", 0) > 5 if scheme == "w8a8" else "int8" not in counted
+        assert counted.get("int8", 0) >= 3 if scheme == "w8a8" else "int8" not in counted, counted
         found = acoustic.run(f"onnxruntime:{graph}:{scheme}", settings, lambda result: None)
         assert [c["batch"] for c in found["cases"]] == [1, 2] and all(
             c["ms"]["median"] > 0 for c in found["cases"]

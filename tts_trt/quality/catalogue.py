@@ -21,7 +21,7 @@ from tts_trt.quality.frames import Floats, Wave, checked, checked_pair
 from tts_trt.quality.grain import grain
 from tts_trt.quality.levels import levels, loudness_lufs, pauses
 from tts_trt.quality.loops import Codes, longest_loop, longest_run, repeated_share
-from tts_trt.quality.mels import mel_gap, mel_jitter_ratio
+from tts_trt.quality.mels import mel_flicker, mel_gap, mel_jitter_ratio
 from tts_trt.quality.opinion import Opinion, pesq, stoi
 from tts_trt.quality.pitch import pitch_errors
 from tts_trt.quality.prosody import pitch_track
@@ -42,6 +42,7 @@ PAIRED: dict[str, Measure] = {
     "mcd_db": Measure("mel cepstral distortion", "dB", "higher"),
     "lsd_db": Measure("log-spectral distance", "dB", "higher"),
     "mel_jitter_ratio": Measure("mel jitter over the baseline's", "", "higher"),
+    "mel_flicker_db": Measure("flicker of the mel error", "dB a frame", "higher"),
     "f0_rmse_cents": Measure("F0 error, RMS", "cents", "higher"),
     "f0_median_cents": Measure("F0 error, median", "cents", "higher"),
     "f0_gross": Measure("F0 more than 20 % off", "share of voiced frames", "higher"),
@@ -122,6 +123,7 @@ def of_pair(baseline: Rendering, candidate: Rendering, audio: AudioDims) -> Foun
     found.add("mcd_db", lambda: mcd_db(a.mel_mT, b.mel_mT, audio))
     found.add("lsd_db", lambda: log_spectral_distance_db(a.wave_S, b.wave_S, rate))
     found.add("mel_jitter_ratio", lambda: mel_jitter_ratio(a.mel_mT, b.mel_mT))
+    found.add("mel_flicker_db", lambda: float(mel_flicker(a.mel_mT, b.mel_mT, audio).mean()))
     found.add("f0_rmse_cents", lambda: pitch.rmse_cents)
     found.add("f0_median_cents", lambda: pitch.median_cents)
     found.add("f0_gross", lambda: pitch.gross)

@@ -53,6 +53,6 @@ def ending(wave_S: Wave, rate: int, voiced_F: NDArray[np.bool_]) -> Ending | Non
     return Ending(
         last_voice_db=decibels(voice_F[-count:].mean() / voice_F.mean()) if enough else None,
         cut_db=max(decibels(float(np.mean(cut**2)) / speech), LOWEST_DB),
-        tail_s=max(len(samples_S) / rate - (last + 1) * FRAME_S, 0.0),
+        tail_s=max(len(samples_S) / rate - last * FRAME_S, 0.0),
         fall_s=(last - loud) * FRAME_S,
     )

@@ -64,10 +64,10 @@ def power_spectra(wave_S: Wave, rate: int) -> Floats:
     centres_F = np.rint(np.arange(int(len(samples_S) / rate / FRAME_S + 1e-9) + 1) * FRAME_S * rate).astype(
         int
     )
-    pieces = np.lib.stride_tricks.sliding_window_view(padded, window)[centres_F] * np.hanning(window)
-    spectra_FK = np.fft.rfft(pieces)
-    # a Hann window's mean square is 3/8, and only half of the spectrum is kept
-    power_FK: Floats = (spectra_FK.real**2 + spectra_FK.imag**2) * (2 / (window**2 * 3 / 8))
+    hann = np.hanning(window)
+    spectra_FK = np.fft.rfft(np.lib.stride_tricks.sliding_window_view(padded, window)[centres_F] * hann)
+    # only half of the spectrum is kept
+    power_FK: Floats = (spectra_FK.real**2 + spectra_FK.imag**2) * (2 / (window * (hann @ hann)))
     return power_FK
 
 

@@ -75,12 +75,12 @@ def pauses(wave_S: Wave, rate: int) -> Pauses:
     spoken = np.flatnonzero(active_F)
     if not len(spoken):
         return Pauses(silence=1.0, longest=0.0, lead=seconds, tail=0.0)
-    longest = max((after - before - 1 for before, after in pairwise(spoken)), default=0)
+    gaps = [after - before for before, after in pairwise(spoken) if after - before > 1]
     return Pauses(
         silence=float(1 - active_F.mean()),
-        longest=float(longest * FRAME_S),
+        longest=float(max(gaps, default=0) * FRAME_S),
         lead=float(spoken[0] * FRAME_S),
-        tail=float(max(seconds - (spoken[-1] + 1) * FRAME_S, 0.0)),
+        tail=float(max(seconds - spoken[-1] * FRAME_S, 0.0)),
     )
 
 

@@ -44,8 +44,8 @@ def mel_gap(baseline_mT: Mel, candidate_mT: Mel, audio: AudioDims) -> Floats:
 def mel_jitter(mel_mT: Mel, audio: AudioDims) -> Floats:
     """Mean over frames of |x(t+1) - x(t)| in dB per frame, (m): how restless each bin is. 0 for a steady mel.
 
-    Speech moves too, so a value means something only beside the baseline's (``mel_jitter_ratio``). Given the difference
-    of two mels, it tells an error that flickers from one that stays. UsageError for fewer than two frames.
+    Speech moves too, so a value means something only beside the baseline's (``mel_jitter_ratio``). UsageError for fewer
+    than two frames.
     """
     (mel,) = checked_mels(mel_mT, frames=2)
     jitter_m: Floats = np.abs(np.diff(mel, axis=1)).mean(1) * audio.mel_scale * DB_PER_NEPER
@@ -55,12 +55,20 @@ def mel_jitter(mel_mT: Mel, audio: AudioDims) -> Floats:
 def mel_jitter_ratio(baseline_mT: Mel, candidate_mT: Mel) -> float | None:
     """Mean jitter of the candidate over the baseline's: above 1 it is more restless. None where the baseline is steady.
 
-    UsageError as ``mel_gap``, and for fewer than two frames.
+    In a log-mel quiet frames move most: steady hiss that fills pauses lowers the ratio. ``mel_flicker`` has no such
+    blind spot. UsageError as ``mel_gap``, and for fewer than two frames.
     """
     unscaled = AudioDims()
     mel_gap(baseline_mT, candidate_mT, unscaled)
     baseline, candidate = (mel_jitter(mel, unscaled).mean() for mel in (baseline_mT, candidate_mT))
     return float(candidate / baseline) if baseline > 0 else None
+
+
+def mel_flicker(baseline_mT: Mel, candidate_mT: Mel, audio: AudioDims) -> Floats:
+    """Jitter of the error candidate - baseline in dB per frame, (m): 0 for an error that stays, sqrt 2 times the mel L1
+    for one that is new, and normal, in every frame. UsageError as ``mel_jitter_ratio``."""
+    mel_gap(baseline_mT, candidate_mT, audio)
+    return mel_jitter(np.asarray(candidate_mT, np.float64) - baseline_mT, audio)
 
 
 def by_position(values_T: Floats, parts: int) -> Floats:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from tts_trt.artifacts import REBUILD, load_manifest, verify_files
 from tts_trt.dims import ModelDims, from_dict
-from tts_trt.errors import BuildError, BundleError, EngineError
+from tts_trt.errors import BundleError, EngineError
 from tts_trt.frontend.tokenizer import PhoneTokenizer
 from tts_trt.manifest import Manifest
 from tts_trt.runtime.engine import Engines
@@ -55,7 +55,7 @@ def obstacle(folder: Path, manifest: Manifest) -> str | None:
     try:
         with open_engines(folder, manifest, specs):
             return None
-    except (EngineError, BuildError) as error:
+    except EngineError as error:
         return str(error)
 
 

@@ -83,10 +83,8 @@ def _rows(axes: list[_Axis], width: int) -> Iterator[Run]:
 
 
 def _is_slice(outer: _Axis, row: _Axis) -> bool:
-    return all(
-        step % pitch == 0 and step // pitch >= row.size
-        for step, pitch in ((outer.target, row.target), (outer.source, row.source))
-    )
+    """A step of ``outer`` is a whole number of pitches. No fewer than there are rows, or elements would overlap."""
+    return outer.target % row.target == 0 and outer.source % row.source == 0
 
 
 def enqueue(driver: Any, stream: Any, target: int | Array, source: int | Array, run: Run) -> None:

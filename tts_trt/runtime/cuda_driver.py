@@ -160,9 +160,8 @@ class CudaContext:
                 f"{self.name} is out of memory, {mebibytes(free)} of {mebibytes(total)} MiB are free: {error}",
                 hint="a smaller batch or a lower precision, or end what else runs on the GPU",
             )
-        if (
-            not self.capturing
-        ):  # a capturing stream cannot be asked, and a call it refuses harms no more than the capture
+        # A capturing stream cannot be asked, and a call that it refuses harms no more than the capture.
+        if not self.capturing:
             self.probe(error)
         return EngineError(f"{self.name} refuses: {error}")
 

@@ -134,6 +134,11 @@ class Device(ABC):
     def synchronize(self) -> None:
         """Wait for everything queued."""
 
+    def launching(self, what: str, *tensors: Tensor) -> AbstractContextManager[int]:
+        """For a library that queues one piece of work on these tensors: it has the device to itself, and the handle of
+        its stream, 0 where there is none."""
+        return nullcontext(0)
+
     def section(self, name: str) -> AbstractContextManager[None]:
         """Names the work queued inside for a profiler."""
         return nullcontext()

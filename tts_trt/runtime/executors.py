@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import re
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
@@ -43,10 +44,16 @@ def open_engines(
     index = device_index(device, executor)
     with ExitStack() as stack:  # whatever was opened is closed again when a later step fails
         place = HOST if index is None else stack.enter_context(CudaDevice(index))
+        needed = needs(manifest, specs)
         if isinstance(place, CudaDevice):
-            place.reserve(needs(folder, manifest, specs))
+            place.reserve(needed)
         open_one = _opener(folder, manifest, threads)
         opened = {name: stack.enter_context(open_one(name, spec, place)) for name, spec in specs.items()}
+        if isinstance(
+            place, CudaDevice
+        ):  # only an engine that is open tells what it works in; all share the largest
+            spaces = [w for e in opened.values() if isinstance(e, TrtEngine) for w in e.memory.workspaces]
+            place.reserve({"cache": needed["cache"], "workspace": max(spaces, default=0)})
         stack.pop_all()
     return Engines(opened, owned=place)
 
@@ -68,7 +75,7 @@ def device_index(device: str, executor: str) -> int | None:
     return int(match[1] or 0)
 
 
-def needs(folder: Path, manifest: Manifest, specs: Mapping[str, GraphSpec]) -> dict[str, int]:
+def needs(manifest: Manifest, specs: Mapping[str, GraphSpec]) -> dict[str, int]:
     """Bytes by name that a bundle takes on a device at the least, known before anything is loaded: weights, as large as
     the files, and the cache of the largest batch."""
     weights = sum(entry.bytes for name, entry in manifest.files.items() if name.startswith("graphs/"))
@@ -81,6 +88,14 @@ def needs(folder: Path, manifest: Manifest, specs: Mapping[str, GraphSpec]) -> d
     return {"weights": weights, "cache": cache}
 
 
+def kernel_cache(plan_sha256: str, version: str, device: Device) -> Path:
+    """Where a library that compiles kernels on the user's GPU keeps those of one plan: in the user's cache folder, as a
+    bundle is sealed."""
+    base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    where = re.sub(r"[^\w.-]+", "-", f"{version}-{device.name}")
+    return base / "tts_trt" / "kernels" / where / f"{plan_sha256[:32]}.bin"
+
+
 def _opener(folder: Path, manifest: Manifest, threads: int) -> Opener:
     executor = manifest.executor.name
 
@@ -91,6 +106,8 @@ def _opener(folder: Path, manifest: Manifest, threads: int) -> Opener:
         return OrtEngine(path(name), spec, manifest.float_type, threads, device, graphs=True)
 
     def tensorrt(name: str, spec: GraphSpec, device: Device) -> Engine:
-        return TrtEngine(path(name), spec, manifest.float_type, device, load_backend(executor))
+        backend = load_backend(executor)
+        kernels = kernel_cache(manifest.files[manifest.graph(name).file].sha256, backend.version, device)
+        return TrtEngine(path(name), spec, manifest.float_type, device, backend, runtime_cache=kernels)
 
     return onnxruntime if executor == ONNXRUNTIME else tensorrt

@@ -8,8 +8,10 @@ itself, where ``graphs`` asks for it.
 from __future__ import annotations
 
 import itertools
+import logging
 import tempfile
 from collections import Counter
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +25,8 @@ from tts_trt.spec import GraphSpec
 CPU, CUDA = "CPUExecutionProvider", "CUDAExecutionProvider"
 LOG_ERRORS = 3  # ONNX Runtime's severity: 2 would warn of every graph optimisation it skips
 NOT_CAPTURED = "-1"  # ONNX Runtime's graph id for a run outside any CUDA graph
+
+_log = logging.getLogger(__name__)
 
 
 class OrtEngine(Engine):
@@ -61,6 +65,10 @@ class OrtEngine(Engine):
         try:
             return self._ort.InferenceSession(str(self.path), options, providers=self._providers())
         except _ort_errors() as error:
+            if self._graphs:  # a node without a CUDA kernel rules out capture, not the graph
+                _log.info("%s cannot be replayed as a CUDA graph: %s", self.path, error)
+                self._graphs = False
+                return self._open(threads, literal)
             raise EngineError(f"{self.path} cannot be loaded: {error}", hint=REBUILD) from error
 
     def _providers(self) -> list[Any]:
@@ -92,7 +100,7 @@ class OrtEngine(Engine):
         session = self._opened()
         placed = self.given(outputs, fed := self.fed(inputs))
         binding = self._binding(session, fed, placed)
-        self._run(session, binding, NOT_CAPTURED)
+        self._run(session, binding, NOT_CAPTURED, (*fed.values(), *placed.values()))
         made = zip(self.spec.outputs, binding.get_outputs(), strict=True)
         return {t.name: placed.get(t.name) or self._adopted(t.name, value) for t, value in made}
 
@@ -132,14 +140,15 @@ class OrtEngine(Engine):
                 )
         return binding
 
-    def _run(self, session: Any, binding: Any, graph: str) -> None:
+    def _run(self, session: Any, binding: Any, graph: str, tensors: Iterable[Tensor]) -> None:
         options = None
         if not self.device.host:
             options = self._ort.RunOptions()
             options.add_run_config_entry("gpu_graph_id", graph)
             options.add_run_config_entry("disable_synchronize_execution_providers", "1")
         try:
-            session.run_with_iobinding(binding, options)
+            with self.device.launching(self.spec.name, *tensors):
+                session.run_with_iobinding(binding, options)
         except _ort_errors() as error:
             raise EngineError(f"graph {self.spec.name} failed: {error}") from error
 
@@ -161,7 +170,8 @@ class _OrtBound:
 
     def launch(self) -> None:
         self._engine._opened()
-        self._engine._run(self._session, self._binding, self._graph)
+        inputs, outputs = self._tensors
+        self._engine._run(self._session, self._binding, self._graph, (*inputs.values(), *outputs.values()))
 
 
 def _onnxruntime() -> Any:

@@ -28,7 +28,8 @@ from tts_trt.frontend.features import (
 )
 from tts_trt.runtime.acoustic import Acoustic, ConditionJob
 from tts_trt.runtime.decode import padded
-from tts_trt.runtime.engine import Array, Engines
+from tts_trt.runtime.device import Array
+from tts_trt.runtime.engine import Engines
 
 FloatArray = NDArray[np.float32]
 T = TypeVar("T")

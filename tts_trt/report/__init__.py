@@ -1,0 +1,1 @@
+"""What a precision costs in sound and saves in time and memory: one report on candidates against a baseline."""

@@ -1,0 +1,59 @@
+"""What is found in one wave alone: the words heard, its levels, pauses, ending and codes.
+
+S samples, M codes. These functions run in processes of their own and get everything by value.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from tts_trt.errors import UsageError
+from tts_trt.quality.catalogue import Found, of_codes, of_wave
+from tts_trt.quality.opinion import Predictor
+from tts_trt.quality.prosody import pitch_track
+from tts_trt.quality.speech import Recogniser, word_errors, words_of
+from tts_trt.report.journal import load_wave
+
+
+@dataclass(frozen=True)
+class Ears:
+    """Who listens: a recogniser and, where there is one, a predictor of opinions, by name."""
+
+    recogniser: str
+    opinion: str = ""
+
+
+def listen(wave: Path, text: str, codes_M: list[int], ears: Ears) -> dict[str, Any]:
+    """Everything about one wave, ready for JSON: words, and measures by their names in the catalogue."""
+    wave_S, rate = load_wave(wave)
+    heard = _recogniser(ears.recogniser).hear(wave_S, rate)
+    errors = word_errors(text, heard)
+    found = Found()
+    try:
+        found = of_wave(wave_S, rate, pitch_track(wave_S, rate))
+    except UsageError as error:  # shorter than any frame
+        found.reasons["seconds"] = str(error)
+    found.values |= of_codes(codes_M).values
+    if ears.opinion:
+        found.add("mos", lambda: _predictor(ears.opinion)(wave_S, rate))
+    return {
+        "text": heard,
+        "errors": errors.errors,
+        "words": errors.words,
+        "last_word": words_of(text).split()[-1:] != words_of(heard).split()[-1:],
+        "measures": found.values,
+        "reasons": found.reasons,
+    }
+
+
+@lru_cache(maxsize=2)
+def _recogniser(name: str) -> Recogniser:
+    return Recogniser.named(name)
+
+
+@lru_cache(maxsize=2)
+def _predictor(name: str) -> Predictor:
+    return Predictor.named(name)
