@@ -27,8 +27,9 @@ HEADER = f"""\
 # Regenerate with `make lock`, after a change of the dependencies in pyproject.toml.
 # torch: pip takes the CPU build where its configuration offers one (README, "Install"); any build of this version will do.
 """
-# Only the CUDA build of torch asks for these; pip adds them where that build is installed.
-CUDA_ONLY = re.compile(r"^(nvidia-|cuda-|triton$)")
+# Only the CUDA build of torch asks for these; pip adds them where that build is installed. What our tests hold the CUDA
+# runtime against is ours.
+CUDA_ONLY = re.compile(r"^(nvidia-|cuda-(?!bindings$|pathfinder$)|triton$)")
 
 
 def main() -> None:

@@ -276,6 +276,44 @@ def bench(
         _print_json(found)
 
 
+@app.command()
+def report(
+    baseline: Annotated[Path, typer.Option(help="bundle to compare with")],
+    candidate: Annotated[list[Path] | None, typer.Option(help="bundle to judge; repeat")] = None,
+    against_itself: Annotated[bool, typer.Option(help="judge the baseline with other seeds too")] = False,
+    out: Annotated[Path, typer.Option(help="folder; a stopped run goes on there")] = Path("out/report"),
+    sentences: Annotated[int, typer.Option(min=1, help="sentences to say")] = 100,
+    forced: Annotated[int, typer.Option(min=0, help="lines compared over the same codes")] = 30,
+    texts: Annotated[Path | None, typer.Option(help="sentences, one a line; default: held out")] = None,
+    voices: Annotated[list[str] | None, typer.Option(help="repeat; default: all")] = None,
+    seeds: Annotated[int, typer.Option(min=1, max=100, help="seeds of each sentence")] = 1,
+    seed: Annotated[int, typer.Option(min=0, help="of the plan")] = 0,
+    recogniser: Annotated[str, typer.Option(help="pocketsphinx, or module:function")] = "pocketsphinx",
+    opinion: Annotated[str, typer.Option(help="module:function that predicts opinions")] = "",
+    gate: Annotated[Path | None, typer.Option(help="thresholds to keep (.toml), else exit code 1")] = None,
+    listeners: Annotated[int, typer.Option(min=0, max=64, help="processes that measure")] = 1,
+    threads: ThreadsOption = 0,
+    device: DeviceOption = "auto",
+    as_json: JsonOption = False,
+) -> None:
+    """What a precision costs in sound and saves in time: verdicts as HTML, JSON, Markdown.
+
+    A gate has a table per metric of report.json: [wer] worse_than = 0.03; [verdicts] worse = 0.
+    """
+    from tts_trt.commands import report as command
+
+    asked = command.Asked(
+        baseline, tuple(candidate or ()), out, against_itself, sentences, forced, texts, tuple(voices or ()),
+        seeds, seed, threads, device, listeners, recogniser, opinion, gate,
+    )  # fmt: skip
+    with _progress("report") as told:
+        made = command.run(asked, told)
+    command.tell(made, out, Console(stderr=as_json))
+    if as_json:
+        _print_json(made.model_dump(mode="json"))
+    command.enforce_gate(made)
+
+
 @corpus_app.command()
 def stats(
     corpus: CorpusOption = None,

@@ -44,6 +44,8 @@ PACKAGES: tuple[tuple[str, tuple[str, ...], str], ...] = (
     ("pocketsphinx", ("pocketsphinx",), "quality"),
     ("jiwer", ("jiwer",), "quality"),
     ("pystoi", ("pystoi",), "quality"),
+    ("pyloudnorm", ("pyloudnorm",), "quality"),
+    ("pesq", ("pesq",), "pesq"),
     ("pyworld", ("pyworld",), "quality"),
     ("fastapi", ("fastapi",), "serve"),
     ("uvicorn", ("uvicorn",), "serve"),

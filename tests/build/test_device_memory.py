@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import importlib.util
+import sys
 from typing import Any
 
 import numpy as np
 import pytest
 
 from tests.build.fake_cuda import FakeCuda
+from tts_trt import nvidia
 from tts_trt.build.device_memory import PyCudaMemory
 from tts_trt.errors import BuildError
 
@@ -89,7 +90,8 @@ def test_a_device_error_in_a_copy_is_a_build_error_and_gives_everything_back() -
     assert cuda.held == []
 
 
-@pytest.mark.skipif(importlib.util.find_spec("pycuda") is not None, reason="PyCUDA is installed")
-def test_without_pycuda_the_error_says_what_to_install() -> None:
-    with pytest.raises(BuildError, match=r"needs PyCUDA(.|\n)*tts-trt\[cuda\]"):
+def test_without_pycuda_the_error_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(nvidia.ctypes, "CDLL", lambda name, mode: None)
+    monkeypatch.setitem(sys.modules, "pycuda", None)
+    with pytest.raises(BuildError, match=r"PyCUDA cannot be loaded(.|\n)*tts-trt\[cuda\]"):
         PyCudaMemory(LAYOUT).__enter__()

@@ -10,12 +10,14 @@ from tts_trt.dims import AudioDims
 from tts_trt.errors import UsageError
 from tts_trt.frontend.features import log_mel
 from tts_trt.quality.catalogue import CODES, PAIRED, SINGLE, Found, Rendering, of_codes, of_pair, of_wave
+from tts_trt.quality.cepstra import mcd_db
+from tts_trt.quality.distance import mel_distance_db
 from tts_trt.quality.levels import loudness_lufs
 from tts_trt.quality.opinion import Opinion
 from tts_trt.quality.prosody import pitch_track
 
 AUDIO = AudioDims(sample_rate=RATE, hop=320, mel_shift=-5.0, mel_scale=2.5)
-VOICE = joined(silence(0.2), buzz(0.8, 110.0), silence(0.2), buzz(0.8, 140.0), silence(0.2)) + noise(
+VOICE = joined(silence(0.3), buzz(0.8, 110.0), silence(0.2), buzz(0.8, 140.0), silence(0.1)) + noise(
     2.2, 1e-4, 1
 )
 
@@ -46,12 +48,24 @@ def test_a_pair_has_every_measure_and_noise_makes_each_worse() -> None:
     assert same.values["f0_rmse_cents"] == 0 and same.values["f0_gross"] == 0
 
 
+def test_a_pairs_values_are_those_of_each_measure() -> None:
+    base = rendering(VOICE)
+    pitch_F = base.pitch_F.copy()
+    pitch_F[np.flatnonzero(pitch_F)[:40]] *= 2
+    other = Rendering(base.mel_mT + noise(0.1)[:80, None], base.wave_S, pitch_F)
+    found = of_pair(base, other, AUDIO).values
+    assert found["mcd_db"] == mcd_db(base.mel_mT, other.mel_mT, AUDIO)
+    assert found["mel_l1_db"] == mel_distance_db(base.mel_mT, other.mel_mT, AUDIO)
+    assert found["f0_gross"] == pytest.approx(40 / np.count_nonzero(pitch_F))
+    assert found["f0_median_cents"] == 0 and found["voicing_error"] == 0 and found["snr_db"] == 120
+
+
 def test_a_wave_has_every_measure_each_in_its_place() -> None:
     found = of_wave(VOICE, RATE, pitch_track(VOICE, RATE))
     assert list(found.values) == list(SINGLE) and not found.reasons
     values = found.values
     assert values["seconds"] == pytest.approx(2.2) and values["longest_pause"] == pytest.approx(0.2, abs=0.03)
-    assert values["tail"] == pytest.approx(0.2, abs=0.03) and values["silence"] == pytest.approx(
+    assert values["tail"] == pytest.approx(0.1, abs=0.03) and values["silence"] == pytest.approx(
         0.27, abs=0.03
     )
     assert values["loudness_lufs"] == loudness_lufs(VOICE, RATE)
@@ -103,6 +117,8 @@ def test_what_is_no_pair_is_refused() -> None:
     base, other = rendering(VOICE), rendering(VOICE[: 2 * RATE])
     with pytest.raises(UsageError, match="expected the same"):
         of_pair(base, other, AUDIO)
+    with pytest.raises(UsageError, match="waves have shapes"):
+        of_pair(base, Rendering(base.mel_mT, base.wave_S[1:], base.pitch_F), AUDIO)
     with pytest.raises(UsageError, match="mels have shapes"):
         of_pair(base, Rendering(base.mel_mT[:, 1:], base.wave_S, base.pitch_F), AUDIO)
     with pytest.raises(UsageError, match="nan"):

@@ -68,6 +68,8 @@ def test_the_curve_shows_where() -> None:
 def test_unequal_lengths_and_orders_out_of_range_are_refused() -> None:
     with pytest.raises(UsageError, match="30 and 29 mel frames"):
         mcd_db(MEL, MEL[:, 1:], AUDIO)
+    with pytest.raises(UsageError, match="with T"):
+        mcd_aligned_db(MEL, MEL[1:], AUDIO)
     for order in (0, 80):
         with pytest.raises(UsageError, match="expected 1 to 79"):
             mcd_db(MEL, MEL, AUDIO, order)

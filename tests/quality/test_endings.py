@@ -39,6 +39,11 @@ def test_a_tail_is_as_long_as_it_is() -> None:
     assert hissing.cut_db == pytest.approx(-40, abs=2) and hissing.tail_s == pytest.approx(0.4, abs=0.02)
 
 
+def test_a_constant_offset_is_no_cut() -> None:
+    wave = joined(buzz(1.0), silence(0.4)) - np.float32(0.05)
+    assert found(wave, (0.0, 1.0)).cut_db < -80
+
+
 @pytest.mark.parametrize("db", [0.0, -6.0, -12.0])
 def test_the_last_voice_has_its_level(db: float) -> None:
     wave = joined(buzz(2.75), buzz(0.25) * np.float32(10 ** (db / 20)), silence(0.2))

@@ -48,6 +48,11 @@ def test_a_constant_is_no_sound() -> None:
     )
 
 
+def test_a_slow_drift_is_mostly_left_out() -> None:
+    drift_FK = power_spectra(sine(1.0, 1.0), RATE)
+    assert frame_power(drift_FK).sum() < 0.5 * drift_FK.sum()
+
+
 def test_what_is_no_wave_is_refused() -> None:
     for wrong, found in (
         (np.zeros((2, 1600), np.float32), r"shape \(2, 1600\)"),

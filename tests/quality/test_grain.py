@@ -52,6 +52,8 @@ def test_only_voiced_frames_count_where_they_are_given() -> None:
     voiced = np.arange(201) < 95
     assert found(wave).share_db > -10 and found(wave, voiced).share_db < -50
     assert found(wave, voiced).frames == 95
+    hissing = joined(buzz(1.0) + noise(1.0, 0.01), noise(1.0, 0.3))
+    assert found(hissing, voiced).share_db == pytest.approx(found(hissing[:RATE]).share_db, abs=0.3)
 
 
 def test_pauses_do_not_count() -> None:

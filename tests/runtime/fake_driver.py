@@ -75,9 +75,10 @@ class FakeStream:
 class FakeEvent:
     def __init__(self, driver: FakeDriver, flags: int) -> None:
         driver.call("cuEventCreate", capturable=False)
-        assert flags == EventFlags.DISABLE_TIMING
-        self.driver, self.stream = driver, None
+        assert flags in (EventFlags.DISABLE_TIMING, EventFlags.DEFAULT)
+        self.driver, self.stream, self.timed = driver, None, flags == EventFlags.DEFAULT
         self.recorded = self.passed = 0
+        self.passed_at = 0  # pieces of work the driver had done by then
 
     def record(self, stream: FakeStream) -> FakeEvent:
         self.driver.call("cuEventRecord", capturable=False, stream=stream)
@@ -87,7 +88,16 @@ class FakeEvent:
         return self
 
     def _pass(self, number: int) -> None:
-        self.passed = number
+        self.passed, self.passed_at = number, self.driver.done
+
+    def time_since(self, start: FakeEvent) -> float:
+        """A millisecond for each piece of work in between."""
+        self.driver.call("cuEventElapsedTime", capturable=False)
+        if not (self.timed and start.timed):
+            raise Violation("events without timing have no time between them")
+        if self.passed != self.recorded or start.passed != start.recorded:
+            raise self.driver.LogicError("cuEventElapsedTime failed: device not ready")
+        return float(self.passed_at - start.passed_at)
 
     def query(self) -> bool:
         self.driver.call("cuEventQuery", capturable=False)
@@ -116,7 +126,8 @@ class FakeAllocation:
 
 
 class FakeContext:
-    """A retained primary context."""
+    """A retained primary context. As in PyCUDA there are two stacks per thread, CUDA's and its own, and detaching leaves
+    the context on CUDA's."""
 
     def __init__(self, driver: FakeDriver) -> None:
         self.driver, self.valid, self.thread = driver, True, threading.get_ident()
@@ -126,6 +137,7 @@ class FakeContext:
         if not self.valid:
             raise self.driver.LogicError("cuCtxPushCurrent failed: context is destroyed")
         self.driver.stack().append(self)
+        self.driver.stack("cuda").append(self)
 
     def detach(self) -> None:
         stack = self.driver.stack()
@@ -135,6 +147,10 @@ class FakeContext:
             raise Violation("PyCUDA does not give back the context of another thread that is not current")
         self.valid = False
         self.driver.retained -= 1
+        self.drop_invalid(stack)
+
+    @staticmethod
+    def drop_invalid(stack: list[FakeContext]) -> None:
         while stack and not stack[-1].valid:
             stack.pop()
 
@@ -151,7 +167,7 @@ class FakeDriver:
         self.fail_alloc, self.fail_wait = 0, ""
         self.lasting: str | None = None
         self.calls: list[str] = []
-        self.launched = self.retained = 0
+        self.launched = self.retained = self.done = 0
         self.memory: dict[int, Bytes] = {}
         self.hosts: list[Host] = []
         self.streams: dict[int, FakeStream] = {}
@@ -185,8 +201,9 @@ class FakeDriver:
         class Context:
             @staticmethod
             def pop() -> None:
-                while driver.stack() and not driver.stack()[-1].valid:
-                    driver.stack().pop()
+                if driver.stack():
+                    driver.stack("cuda").pop()
+                FakeContext.drop_invalid(driver.stack())
                 if not driver.stack():
                     raise driver.LogicError("context::pop failed: invalid device context")
                 driver.stack().pop()
@@ -284,6 +301,7 @@ class FakeDriver:
         with self._lock:
             for _ in range(min(count, len(stream.queue)) if stream else 0):
                 stream.queue.popleft()()
+                self.done += 1
 
     def call(
         self, name: str, *, capturable: bool = True, lasting: bool = True, stream: FakeStream | None = None
@@ -301,10 +319,11 @@ class FakeDriver:
         if not self.stack() or not self.stack()[-1].valid:
             raise Violation(f"{name} without a current context in this thread")
 
-    def stack(self) -> list[FakeContext]:
-        if not hasattr(self._local, "stack"):
-            self._local.stack = []
-        return self._local.stack
+    def stack(self, whose: str = "pycuda") -> list[FakeContext]:
+        """Contexts of the calling thread, the current one last."""
+        if not hasattr(self._local, whose):
+            setattr(self._local, whose, [])
+        return getattr(self._local, whose)
 
     def new_handle(self) -> int:
         self._handles += 1
@@ -319,5 +338,5 @@ class FakeDriver:
         assert not self.memory, f"{len(self.memory)} device allocations are left"
         assert all(host.freed for host in self.hosts), "page-locked memory is left"
         assert self.retained == 0, f"the primary context is retained {self.retained} times"
-        assert not self.stack(), "a context is left current"
+        assert not self.stack() + self.stack("cuda"), "a context is left current"
         self.runtime.check_all_returned()

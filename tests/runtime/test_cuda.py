@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 
 from tests.runtime.fake_driver import FakeDriver
+from tts_trt import nvidia
 from tts_trt.errors import EngineError
-from tts_trt.runtime import cuda, cuda_driver
+from tts_trt.runtime import cuda
 from tts_trt.runtime.cuda import CudaDevice
 from tts_trt.runtime.device import HOST
 
@@ -271,10 +272,10 @@ def test_no_gpu_to_be_had(monkeypatch: pytest.MonkeyPatch, driver: FakeDriver) -
     def no_library(name: str, mode: int) -> None:
         raise OSError(f"{name}: cannot open shared object file")
 
-    monkeypatch.setattr(cuda_driver.ctypes, "CDLL", no_library)
+    monkeypatch.setattr(nvidia.ctypes, "CDLL", no_library)
     with pytest.raises(EngineError, match="no NVIDIA driver here: libcuda.so.1"):
         CudaDevice()
-    monkeypatch.setattr(cuda_driver.ctypes, "CDLL", lambda name, mode: None)
+    monkeypatch.setattr(nvidia.ctypes, "CDLL", lambda name, mode: None)
     monkeypatch.setitem(sys.modules, "pycuda", None)
     with pytest.raises(EngineError, match="PyCUDA cannot be loaded") as caught:
         CudaDevice()
@@ -299,3 +300,17 @@ def test_sections_have_names_where_nvtx_is_installed(
     with CudaDevice(driver=driver, graphs=False) as device, device.section("decode"):
         pass
     assert seen == ["tts_trt: decode"]
+
+
+def test_time_between_marks_is_the_devices(driver: FakeDriver, device: CudaDevice) -> None:
+    """The fake's work takes a millisecond a piece."""
+    tensor = device.zeros((4,), np.float32)
+    start = device.mark()
+    for _ in range(7):
+        device.zero(tensor)
+    end = device.mark()
+    device.zero(tensor)
+    pieces = len(driver.streams[device.stream_handle].queue)
+    assert pieces > 7, "nothing was waited for"
+    assert device.seconds(start, end) == pytest.approx(8e-3, abs=1.1e-3)  # the mark itself is a piece
+    assert len(driver.streams[device.stream_handle].queue) == 1

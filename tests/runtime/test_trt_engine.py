@@ -1,4 +1,4 @@
-"""TensorRT engines: trt_cases.py against the binding classes of each library; then what needs none, or a real plan."""
+"""TensorRT engines: trt/*_cases.py against the binding classes of each library; then what needs none, or a real plan."""
 
 from __future__ import annotations
 
@@ -23,19 +23,12 @@ from tts_trt.trt import Backend, load_backend
 
 
 @pytest.mark.parametrize("library", LIBRARIES)
-def test_trt_cases(library: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_with_the_binding_classes(library: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TTS_TRT_TEST_LIBRARY", library)
-    cases = ROOT / "tests" / "runtime" / "trt_cases.py"
-    options = [
-        "--noconftest",
-        "-p",
-        "no:cacheprovider",
-        "--rootdir",
-        str(ROOT),
-        "-c",
-        str(ROOT / "pyproject.toml"),
-    ]
-    run_with(library, "pytest", cases, *options, cwd=tmp_path)
+    cases = sorted((ROOT / "tests" / "runtime" / "trt").glob("*_cases.py"))
+    assert len(cases) == 3
+    options = ["-p", "no:cacheprovider", "-c", ROOT / "pyproject.toml", "--confcutdir", cases[0].parent]
+    run_with(library, "pytest", *options, *cases, cwd=tmp_path)
 
 
 def test_a_workspace_grows_by_moving() -> None:

@@ -29,6 +29,11 @@ class WatchedDevice(CudaDevice):
     def charged(self) -> int:
         return self._memory.foreign_bytes
 
+    @property
+    def sizes(self) -> list[int]:
+        """Bytes of all tensors that somebody holds."""
+        return sorted(size for size, _ in self._held.values())
+
     def mine(self) -> bool:
         """Does the calling thread have the device?"""
         self.driver.need_context("TensorRT")

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tts_trt.errors import BuildError
+from tts_trt.nvidia import load_pycuda
 
 Layout = Mapping[str, tuple[tuple[int, ...], np.dtype[Any]]]
 """Input -> shape and dtype."""
@@ -46,7 +47,7 @@ class PyCudaMemory:
         self._buffers: dict[str, Any] = {}
 
     def __enter__(self) -> Self:
-        driver = self._driver or _pycuda_driver()
+        driver = self._driver or load_pycuda()
         with ExitStack() as stack:  # undone here if any step fails, else by __exit__
             try:
                 self._take(driver, stack)
@@ -96,13 +97,3 @@ class PyCudaMemory:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self._stack.close()
-
-
-def _pycuda_driver() -> Any:
-    try:
-        import pycuda.driver
-    except ImportError as error:
-        raise BuildError(
-            f"calibration on the GPU needs PyCUDA: {error}", hint="pip install 'tts-trt[cuda]'"
-        ) from error
-    return pycuda.driver

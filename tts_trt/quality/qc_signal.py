@@ -1,6 +1,6 @@
 """What every check of a segment looks at: its levels, its spectrum and where it speaks, computed once.
 
-S samples, F level frames (10 ms every 2.5 ms), T spectrum frames (20 ms every 10 ms), b mel bands, M codes.
+S samples, F level frames (10 ms every 2.5 ms), T spectrum frames (30 ms every 5 ms), K bins, M codes.
 """
 
 from __future__ import annotations
@@ -17,13 +17,22 @@ FloatArray = NDArray[np.float32]
 Floats = NDArray[np.float64]
 
 HOP_SECONDS, LEVEL_SECONDS = 0.0025, 0.01
-STEP_SECONDS, WINDOW_SECONDS = 0.01, 0.02
-BANDS = 20
+STEP_SECONDS, WINDOW_SECONDS = 0.005, 0.03
+BANDS = 40
 HIGH_HZ = 4000.0
 LOUD_SHARE = 0.95  # the level of speech is that of its loud frames
 SPEAKING_DB = -26.0  # below it a frame is a consonant at most
 LOWEST_DB = -120.0  # dBFS
 POWER_FLOOR = 10 ** (LOWEST_DB / 10)
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A number and the seconds of the segment it was found in."""
+
+    value: float
+    start: float
+    end: float
 
 
 @dataclass(frozen=True)
@@ -35,7 +44,7 @@ class SpeechSegment:
     text: str
     codes_M: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
     expected_seconds: float | None = None  # natural length of the text at the rate asked for
-    voice: str = ""  # its name: a voice the limits know is compared with itself
+    voice: str = ""  # who speaks, and how: segments of one name are alike, such as "anna" or "anna/sad"
 
     @property
     def seconds(self) -> float:
@@ -91,13 +100,13 @@ class Signal:
 
     @cached_property
     def mel_bT(self) -> Floats:
-        """Level of mel bands in dB."""
+        """Level of mel bands, (BANDS,T)."""
         power_bT = _filters(self.rate, round(WINDOW_SECONDS * self.rate)) @ self.power_KT
         mel_bT: Floats = 10 * np.log10(power_bT + POWER_FLOOR)
         return mel_bT
 
     @cached_property
-    def band_T(self) -> tuple[Floats, Floats]:
+    def low_high_T(self) -> tuple[Floats, Floats]:
         """Power below and above 4 kHz."""
         split = round(HIGH_HZ * WINDOW_SECONDS)
         return self.power_KT[1:split].sum(0), self.power_KT[split:].sum(0)
@@ -106,9 +115,13 @@ class Signal:
         """Seconds of a level frame."""
         return frame * self.hop / self.rate
 
-    def at_step(self, frame: int) -> float:
+    def step_time(self, frame: int) -> float:
         """Seconds of a spectrum frame."""
         return frame * self.step / self.rate
+
+    def whole(self, value: float) -> Measured:
+        """Of the segment as a whole."""
+        return Measured(value, 0.0, len(self.wave_S) / self.rate)
 
 
 @lru_cache

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tts_trt.dims import AudioDims
+from tts_trt.errors import UsageError
 from tts_trt.quality.catalogue import Rendering, of_pair, of_wave
 from tts_trt.quality.distance import log_spectral_distance_db, mel_distance_db
 from tts_trt.quality.forced import Pass
@@ -51,11 +52,19 @@ def measure(pair: Pair) -> dict[str, Any]:
     the utterance, and distances of the ``parts``."""
     audio, rate = pair.audio, pair.audio.sample_rate
     a, b = (Rendering.of(p.mel_mT, p.wave_S, rate) for p in (pair.baseline, pair.candidate))
-    found, one, other = of_pair(a, b, audio), of_wave(a.wave_S, rate, a.pitch_F), of_wave(b.wave_S, rate, b.pitch_F)
+    found, one, other = (
+        of_pair(a, b, audio),
+        of_wave(a.wave_S, rate, a.pitch_F),
+        of_wave(b.wave_S, rate, b.pitch_F),
+    )
     scores = steps(pair.baseline, pair.candidate)
     noise_M, signal_M = states(pair.baseline, pair.candidate)
     noise, signal = float(noise_M.mean()), float(signal_M.mean())
-    curves = scores | {"noise": noise_M, "signal": signal_M, "mel": mel_gap(a.mel_mT, b.mel_mT, audio).mean(0)}
+    curves = scores | {
+        "noise": noise_M,
+        "signal": signal_M,
+        "mel": mel_gap(a.mel_mT, b.mel_mT, audio).mean(0),
+    }
     return {
         "values": {
             **found.values,
@@ -69,8 +78,8 @@ def measure(pair: Pair) -> dict[str, Any]:
         "fifths": {name: _parts(values, FIFTHS) for name, values in curves.items()},
         "points": {name: _parts(values, POINTS) for name, values in curves.items()},
         "parts": {
-            name: apart(a, Rendered(p.mel_mT, p.wave_S), audio)
-            for name, p in {"whole": pair.candidate, **pair.parts}.items()
+            "whole": apart(a, Rendered(b.mel_mT, b.wave_S), audio),
+            **{name: apart(a, part, audio) for name, part in pair.parts.items()},
         },
     }
 
@@ -97,14 +106,18 @@ def states(baseline: Pass, candidate: Pass) -> tuple[Floats, Floats]:
     return noise_M, signal_M
 
 
-def apart(baseline: Rendering, other: Rendered, audio: AudioDims) -> dict[str, float]:
-    """Distances of one rendering from the baseline's, and how much more grain it has."""
+def apart(baseline: Rendering, other: Rendered, audio: AudioDims) -> dict[str, float | None]:
+    """Distances of one rendering from the baseline's, and how much more grain it has; None where there is no voice, or at a
+    rate without such a band."""
     rate, voiced_F = audio.sample_rate, baseline.pitch_F > 0
-    rough = [grain(wave_S, rate, voiced_F) for wave_S in (baseline.wave_S, other.wave_S)]
+    try:
+        rough = [grain(wave_S, rate, voiced_F) for wave_S in (baseline.wave_S, other.wave_S)]
+    except UsageError:
+        rough = [None, None]
     return {
         "mel_l1_db": mel_distance_db(baseline.mel_mT, other.mel_mT, audio),
         "lsd_db": log_spectral_distance_db(baseline.wave_S, other.wave_S, rate),
-        "grain_flatness": rough[1].flatness - rough[0].flatness if rough[0] and rough[1] else 0.0,
+        "grain_flatness": rough[1].flatness - rough[0].flatness if rough[0] and rough[1] else None,
     }
 
 

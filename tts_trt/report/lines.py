@@ -53,7 +53,9 @@ def lines_of(
     """``count`` texts in a seeded order, each with ``seeds`` seeds; voices and emotions in turn, so that all pairs come up
     alike. A longer plan starts with the shorter one's texts. UsageError for a count there are no texts for."""
     if not 1 <= count <= len(texts):
-        raise UsageError(f"{count} sentences asked for, expected 1 to {len(texts)}, as many as there are texts")
+        raise UsageError(
+            f"{count} sentences asked for, expected 1 to {len(texts)}, as many as there are texts"
+        )
     if not 1 <= seeds <= 100:
         raise UsageError(f"{seeds} seeds asked for, expected 1 to 100")
     generator = np.random.default_rng(seed)
@@ -95,7 +97,9 @@ def default_texts() -> Path:
 def chosen_voices(asked: Sequence[str], known: Sequence[str]) -> list[str]:
     """Those asked for, all where none is. UsageError for one that a bundle lacks, or where there is none."""
     if unknown := [name for name in asked if name not in known]:
-        raise UsageError(f"no voice {', '.join(unknown)} in every bundle; there are {', '.join(known) or 'none'}")
+        raise UsageError(
+            f"no voice {', '.join(unknown)} in every bundle; there are {', '.join(known) or 'none'}"
+        )
     if not known:
         raise UsageError("the bundles have no voice in common, expected at least one")
     return list(dict.fromkeys(asked)) or list(known)

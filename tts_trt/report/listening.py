@@ -10,12 +10,16 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from tts_trt.errors import UsageError
 from tts_trt.quality.catalogue import Found, of_codes, of_wave
 from tts_trt.quality.opinion import Predictor
 from tts_trt.quality.prosody import pitch_track
+from tts_trt.quality.qc import SpeechSegment, Thresholds, check_segment
 from tts_trt.quality.speech import Recogniser, word_errors, words_of
 from tts_trt.report.journal import load_wave
+from tts_trt.report.lines import Line
 
 
 @dataclass(frozen=True)
@@ -47,6 +51,19 @@ def listen(wave: Path, text: str, codes_M: list[int], ears: Ears) -> dict[str, A
         "measures": found.values,
         "reasons": found.reasons,
     }
+
+
+def findings(
+    wave: Path, line: Line, codes_M: list[int], expected: float, limits: Thresholds
+) -> list[dict[str, Any]]:
+    """What quality control finds in one segment; ``expected``: its natural length in seconds at the rate asked for."""
+    wave_S, rate = load_wave(wave)
+    codes = np.array(codes_M, np.int64)
+    segment = SpeechSegment(wave_S, rate, line.text, codes, expected, f"{line.voice}/{line.emotion}")
+    return [
+        {"check": f.check, "severity": f.severity, "words": str(f)}
+        for f in check_segment(segment, limits).findings
+    ]
 
 
 @lru_cache(maxsize=2)

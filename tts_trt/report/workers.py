@@ -64,7 +64,8 @@ class Workers:
                     then(future.result())
                 except BrokenProcessPool as error:
                     raise WorkerError(
-                        "a process that measures was ended from outside", hint="the same command goes on from here"
+                        "a process that measures was ended from outside",
+                        hint="the same command goes on from here",
                     ) from error
             if len(self._waiting) <= most:
                 return

@@ -195,6 +195,18 @@ class CudaDevice(Device):
             with self._context.operation():
                 self._graphs.destroy_discarded()
 
+    def mark(self) -> Any:
+        with self._context.operation():
+            self._unrecorded("take the time")
+            event = self._context.new_event(timed=True)
+            event.record(self._context.stream)
+        return event
+
+    def seconds(self, start: Any, end: Any) -> float:
+        self._context.wait(end)
+        with self._context.operation():
+            return float(end.time_since(start)) / 1e3
+
     def section(self, name: str) -> AbstractContextManager[None]:
         return nullcontext() if self._nvtx is None else self._nvtx.annotate(name, domain="tts_trt")
 

@@ -6,14 +6,15 @@ context is current per thread; here it is made current for each operation, so an
 
 from __future__ import annotations
 
-import ctypes
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 from tts_trt.errors import EngineError
+from tts_trt.nvidia import load_pycuda
 
 NON_BLOCKING = 1  # CU_STREAM_NON_BLOCKING: no hidden wait for whatever uses the default stream
 
@@ -33,22 +34,6 @@ class CudaFacts:
 def mebibytes(nbytes: int) -> int:
     """Rounded up."""
     return -(-nbytes >> 20)
-
-
-def load_pycuda() -> Any:
-    """pycuda.driver. EngineError where the NVIDIA driver or PyCUDA is missing."""
-    try:
-        # Some builds of PyCUDA are not linked to the driver's library and find it only where it is loaded globally.
-        ctypes.CDLL("libcuda.so.1", mode=ctypes.RTLD_GLOBAL)
-    except OSError as error:
-        raise EngineError(
-            f"there is no NVIDIA driver here: {error}", hint="a machine with an NVIDIA GPU, or device cpu"
-        ) from error
-    try:
-        import pycuda.driver
-    except ImportError as error:
-        raise EngineError(f"PyCUDA cannot be loaded: {error}", hint="pip install 'tts-trt[cuda]'") from error
-    return pycuda.driver
 
 
 class CudaContext:
@@ -134,8 +119,9 @@ class CudaContext:
         if self._handle is None:
             raise EngineError(f"{self.name} is closed", hint="open the device again")
 
-    def new_event(self) -> Any:
-        return self.driver.Event(int(self.driver.event_flags.DISABLE_TIMING))
+    def new_event(self, *, timed: bool = False) -> Any:
+        flags = self.driver.event_flags
+        return self.driver.Event(int(flags.DEFAULT if timed else flags.DISABLE_TIMING))
 
     def wait(self, event: Any) -> None:
         """Until everything queued before the event's record is done."""
@@ -189,8 +175,15 @@ class CudaContext:
 
     def close(self) -> None:
         """Give the context back."""
-        with self.lock, self._current():
-            self.stream = None
-            # PyCUDA gives back only a context that is current, or that this very thread has retained.
-            self._handle.detach()
-            self._handle = None
+        with self.lock:
+            with self._current():
+                self.stream = None
+            handle, self._handle = self._handle, None
+            # PyCUDA gives back a context where it is current, and leaves it current for CUDA: in a thread that ends.
+            with ThreadPoolExecutor(1) as pool:
+                pool.submit(_detach, handle).result()
+
+
+def _detach(handle: Any) -> None:
+    handle.push()
+    handle.detach()

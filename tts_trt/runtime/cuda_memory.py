@@ -190,6 +190,7 @@ class StagingPool:
         """Nothing may be on its way any longer."""
         for stage in self._all:
             stage.array.base.free()
+            stage.event = None  # destroyed while its context is there, whoever holds the stage
         self._all.clear()
         self._idle.clear()
         self._in_flight.clear()

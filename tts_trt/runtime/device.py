@@ -8,6 +8,7 @@ where it reads: ``download``, ``Reading.value`` and ``synchronize``.
 from __future__ import annotations
 
 import math
+import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -138,6 +139,14 @@ class Device(ABC):
         """For a library that queues one piece of work on these tensors: it has the device to itself, and the handle of
         its stream, 0 where there is none."""
         return nullcontext(0)
+
+    def mark(self) -> Any:
+        """A point in what is queued, to measure from or to."""
+        return time.perf_counter()
+
+    def seconds(self, start: Any, end: Any) -> float:
+        """Between two marks, as the device came to them; waits for the later one."""
+        return float(end - start)
 
     def section(self, name: str) -> AbstractContextManager[None]:
         """Names the work queued inside for a profiler."""

@@ -10,12 +10,11 @@ of a batch share the batch of every stage; what one request gets does not depend
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,6 +24,7 @@ from tts_trt.errors import UsageError
 from tts_trt.runtime.acoustic import Acoustic, ConditionJob, FlowJob
 from tts_trt.runtime.bundle import Bundle, load_bundle
 from tts_trt.runtime.decode import Decoded, Decoder, DecodeRow
+from tts_trt.runtime.device import Device
 from tts_trt.runtime.executors import AUTO
 from tts_trt.runtime.finish import Heard, check, fade, join, levelled
 from tts_trt.runtime.kv_cache import KvCache
@@ -98,7 +98,7 @@ class Synthesizer:
     ) -> list[Result]:
         """One result per request. Raises UsageError before anything runs, Cancelled when the event is set,
         SynthesisError for audio that is not finite or silent."""
-        watch = Stopwatch()
+        watch = Stopwatch(self.engines["gpt"].device)
         with watch("plan"):
             plans = [self._planner.plan(request) for request in requests]
         with watch("voice"):
@@ -247,7 +247,7 @@ class Synthesizer:
             start += len(wave_S) + plan.silence
         wave_S = levelled(join([fade(wave, rate) for _, wave in parts], plan.silence))
         codes = tuple(decoded.codes_M for decoded, _ in parts)
-        return Result(wave_S, rate, codes, tuple(infos), dict(watch.seconds))
+        return Result(wave_S, rate, codes, tuple(infos), watch.seconds())
 
 
 def _row(segment: Segment, conditioning_ND: FloatArray) -> DecodeRow:
@@ -255,15 +255,24 @@ def _row(segment: Segment, conditioning_ND: FloatArray) -> DecodeRow:
 
 
 class Stopwatch:
-    """Seconds per stage, summed over its visits."""
+    """Seconds per stage as the device spends them, summed over its visits. The stages are ranges for a profiler too."""
 
-    def __init__(self) -> None:
-        self.seconds: dict[str, float] = {}
+    def __init__(self, device: Device) -> None:
+        self._device = device
+        self._visits: list[tuple[str, Any, Any]] = []
 
     @contextmanager
     def __call__(self, stage: str) -> Iterator[None]:
-        start = time.perf_counter()
+        start = self._device.mark()
         try:
-            yield
+            with self._device.section(stage):
+                yield
         finally:
-            self.seconds[stage] = self.seconds.get(stage, 0.0) + time.perf_counter() - start
+            self._visits.append((stage, start, self._device.mark()))
+
+    def seconds(self) -> dict[str, float]:
+        """Waits for the last stage."""
+        found: dict[str, float] = {}
+        for stage, start, end in self._visits:
+            found[stage] = found.get(stage, 0.0) + self._device.seconds(start, end)
+        return found

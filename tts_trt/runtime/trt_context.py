@@ -23,7 +23,7 @@ class Kernels:
 
     def __init__(self, config: Any, path: Path | None) -> None:
         self._path, self._stored = path, b""
-        self._cache = config.create_runtime_cache() if hasattr(config, "create_runtime_cache") else None
+        self._cache: Any = config.create_runtime_cache() if hasattr(config, "create_runtime_cache") else None
         if self._cache is not None and path and path.is_file():
             try:
                 stored = path.read_bytes()
