@@ -4,7 +4,8 @@ python -m scripts.compare_speech --baseline engines/nano-fp32-onnxruntime --cand
 
 Bundles take turns on every sentence, the first one changing, so that a busy machine slows all alike. Decoding runs free:
 a bundle whose arithmetic draws one other code goes its own way from there, as it would when used. A sentence that could
-not be made counts as one of which no word was heard. The last line on standard output is the path of the JSON.
+not be made counts as one of which no word was heard. This is the quick look at words and lengths; `tts-trt report` judges
+everything else too. The last line on standard output is the path of the JSON.
 """
 
 from __future__ import annotations
@@ -15,9 +16,8 @@ import os
 import platform
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -26,35 +26,12 @@ from rich.console import Console
 from rich.table import Table
 
 from tts_trt.atomic import write_atomic
-from tts_trt.dims import EMOTIONS, ModelDims
-from tts_trt.errors import SynthesisError, TtsTrtError, UsageError
+from tts_trt.errors import SynthesisError, TtsTrtError
 from tts_trt.quality.speech import POCKETSPHINX, Recogniser, WordErrors, total, word_errors
 from tts_trt.quality.statistics import Interval, paired_difference, ratio
-from tts_trt.runtime.request import Request
-from tts_trt.runtime.sampling import SamplingParams
+from tts_trt.report.lines import RATES as RATES
+from tts_trt.report.lines import Line, default_texts, lines_of, read_texts, turns
 from tts_trt.runtime.synthesizer import Synthesizer
-
-TEXTS = Path(__file__).parent / "nano" / "heldout.txt"
-RATES = (0.75, 1.35)
-NEUTRAL = "calm"
-
-
-@dataclass(frozen=True)
-class Line:
-    """One thing to say."""
-
-    text: str
-    voice: str
-    emotion: str
-    rate: float
-    seed: int
-
-    def request(self, dims: ModelDims) -> Request:
-        """A neutral voice is what its own recording sounds like; every other emotion is asked for in full."""
-        asked = "" if self.emotion == NEUTRAL else self.emotion
-        weights = tuple(float(name == asked) for name in EMOTIONS)
-        sampling = SamplingParams.of(dims, seed=self.seed)
-        return Request(self.text, self.voice, emotion=weights, rate=self.rate, sampling=sampling)
 
 
 @dataclass(frozen=True)
@@ -67,33 +44,6 @@ class Heard:
     took: float
     codes: tuple[int, ...]
     finish: str  # stop, length or repetition; failed where there is no audio
-
-
-def lines_of(
-    texts: Sequence[str], voices: Sequence[str], emotions: Sequence[str], count: int, seed: int
-) -> list[Line]:
-    """``count`` texts in a seeded order; voices and emotions in turn, so that all pairs come up alike."""
-    if not 1 <= count <= len(texts):
-        raise UsageError(f"--count is {count}, expected 1 to {len(texts)}, the number of sentences")
-    generator = np.random.default_rng(seed)
-    pairs = list(product(emotions, voices))
-    return [
-        Line(
-            texts[i],
-            pairs[n % len(pairs)][1],
-            pairs[n % len(pairs)][0],
-            round(float(generator.uniform(*RATES)), 4),
-            seed + n,
-        )
-        for n, i in enumerate(generator.permutation(len(texts))[:count])
-    ]
-
-
-def turns(names: Sequence[str], count: int) -> Iterator[tuple[int, str]]:
-    """Line by line every bundle, each line starting with the next one."""
-    for n in range(count):
-        for k in range(len(names)):
-            yield n, names[(n + k) % len(names)]
 
 
 def say(tts: Synthesizer, line: Line, recogniser: Recogniser) -> Heard:
@@ -208,13 +158,6 @@ def span(interval: dict[str, float] | None, form: str) -> str:
     return f"{form.format(found.estimate)} ({form.format(found.low)} to {form.format(found.high)})"
 
 
-def read_texts(path: Path) -> list[str]:
-    try:
-        return [line.strip() for line in path.read_text("utf-8").splitlines() if line.strip()]
-    except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"{path} cannot be read: {error}", hint="one sentence a line, UTF-8") from error
-
-
 def options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -222,7 +165,7 @@ def options() -> argparse.Namespace:
     parser.add_argument("--baseline", type=Path, required=True)
     parser.add_argument("--candidate", type=Path, nargs="+", action="extend", required=True)
     parser.add_argument("--count", type=int, default=100)
-    parser.add_argument("--texts", type=Path, default=TEXTS)
+    parser.add_argument("--texts", type=Path, default=default_texts())
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--recogniser", default=POCKETSPHINX, help="pocketsphinx, or module:function")
     parser.add_argument("--threads", type=int, default=0, help="of each graph; 0 leaves it to the executor")

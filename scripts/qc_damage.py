@@ -105,6 +105,7 @@ def click(wave_S: FloatArray, rate: int, rng: Generator) -> Damaged:
     start = int(rng.integers(rate // 20, len(wave_S) - rate // 20))
     made = wave_S.copy()
     made[start : start + length] += np.float32(rng.choice([-1, 1]) * share * np.abs(wave_S).max())
+    made = np.clip(made, -1, 1)
     return Damaged(made, start / rate, (start + length) / rate, share)
 
 
@@ -149,7 +150,7 @@ def level_drop(wave_S: FloatArray, rate: int, rng: Generator) -> Damaged:
 
 def offset(wave_S: FloatArray, rate: int, rng: Generator) -> Damaged:
     level = rng.uniform(0.02, 0.2)
-    made = wave_S + np.float32(level * rng.choice([-1, 1]))
+    made = np.clip(wave_S + np.float32(level * rng.choice([-1, 1])), -1, 1)
     return Damaged(made, 0.0, len(wave_S) / rate, level)
 
 

@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 
-from scripts.compare_speech import TEXTS, progress, write_json
+from scripts.compare_speech import progress, write_json
 from scripts.qc_damage import FAULTS, Damaged
 from scripts.qc_segments import Spoken, speak, spoken_segment
 from tts_trt.errors import TtsTrtError
@@ -34,6 +34,7 @@ from tts_trt.quality.qc import (
     check_segment,
     load_thresholds,
 )
+from tts_trt.report.lines import default_texts
 from tts_trt.runtime.bundle import Bundle, load_bundle
 
 LOOP_SECONDS = (0.4, 1.0)
@@ -178,7 +179,7 @@ def options() -> argparse.Namespace:
     )
     parser.add_argument("--count", type=int, default=200, help="clean segments")
     parser.add_argument("--spoken", type=int, default=60, help="of them are spoken again with faulty codes")
-    parser.add_argument("--texts", type=Path, default=TEXTS)
+    parser.add_argument("--texts", type=Path, default=default_texts())
     parser.add_argument("--seed", type=int, default=1_000_000)
     parser.add_argument("--threads", type=int, default=0, help="of each graph; 0 leaves it to the executor")
     parser.add_argument("--out", type=Path, default=Path("out/qc_rates.json"))

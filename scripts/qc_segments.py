@@ -9,11 +9,11 @@ from pathlib import Path
 
 import numpy as np
 
-from scripts.compare_speech import RATES, Line, read_texts
 from tts_trt.errors import SynthesisError, UsageError
 from tts_trt.frontend.text import normalise
 from tts_trt.quality.forced import Pass, Teacher
 from tts_trt.quality.qc import SpeechSegment
+from tts_trt.report.lines import RATES, Line, read_texts
 from tts_trt.runtime.bundle import Bundle
 
 HALVES = ("thresholds", "rates")

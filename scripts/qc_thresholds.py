@@ -12,12 +12,13 @@ import datetime
 import sys
 from pathlib import Path
 
-from scripts.compare_speech import TEXTS, progress
+from scripts.compare_speech import progress
 from scripts.qc_segments import speak
 from tts_trt.artifacts import load_manifest
 from tts_trt.errors import TtsTrtError
 from tts_trt.quality.forced import Teacher
 from tts_trt.quality.qc_thresholds import Source, Thresholds, derive
+from tts_trt.report.lines import default_texts
 from tts_trt.runtime.bundle import load_bundle
 
 
@@ -27,7 +28,7 @@ def options() -> argparse.Namespace:
     )
     parser.add_argument("--bundle", type=Path, required=True, help="FP32, of the model that is to be checked")
     parser.add_argument("--count", type=int, default=200, help="segments")
-    parser.add_argument("--texts", type=Path, default=TEXTS)
+    parser.add_argument("--texts", type=Path, default=default_texts())
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, default=0, help="of each graph; 0 leaves it to the executor")
     parser.add_argument("--out", type=Path, required=True)

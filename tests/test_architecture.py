@@ -37,12 +37,13 @@ SEES: dict[str, set[str]] = {
     "build": {"base", "build"},
     "runtime": {"base", "frontend", "runtime"},
     "quality": {"base", "frontend", "model", "runtime", "quality"},
+    "report": {"base", "frontend", "runtime", "quality", "report"},
     "serve": {"base", "frontend", "runtime", "serve"},
 }
 """Level -> levels it may import. What is not listed here is the command line, which sees all."""
 COMMANDS = {"__init__", "__main__", "cli", "commands", "pipeline"}
 
-WITHOUT_TORCH = {"base", "frontend", "build", "runtime", "serve"}
+WITHOUT_TORCH = {"base", "frontend", "build", "runtime", "report", "serve"}
 TRAINING = {"torch", "onnx", "onnxscript", "safetensors"}
 OPTIONAL = TRAINING | {
     "cryptography",

@@ -43,13 +43,14 @@ class Finding:
 
 @dataclass(frozen=True)
 class Check:
-    """``margin``: the limit lies this share of the way from the middle of clean speech to its edge beyond that edge.
-    Wide where faults are far from anything clean, narrow where they are near."""
+    """How far beyond the edge of clean speech its limit is: ``margin`` times the way from the middle to the edge, wide
+    where faults are far from anything clean, and never less than ``least``, which nobody would hear."""
 
     measure: Measure
     fails: Literal["above", "below"]
     unit: str
     margin: float
+    least: float
     own: bool = False  # compared with the middle of the same voice, where that is known
     severity: Severity = "fail"
 
@@ -60,46 +61,47 @@ class Check:
 
 
 CHECKS: dict[str, Check] = {
-    "offset": Check(qc_sound.offset, "above", "of full scale", 1.0),
-    "clipping": Check(qc_sound.clipping, "above", "per mille", 3.0),
-    "click": Check(qc_sound.click, "above", "dB", 1.0),
-    "hiss": Check(qc_sound.hiss, "above", "dB", 1.5, own=True),
-    "grain": Check(qc_sound.grain, "above", "dB", 1.0, own=True),
-    "tilt": Check(qc_sound.tilt, "above", "dB", 0.5, own=True, severity="warn"),
-    "sudden_silence": Check(qc_levels.sudden_silence, "above", "dB in 10 ms", 0.4),
-    "sudden_onset": Check(qc_levels.sudden_onset, "above", "dB in 10 ms", 0.4),
-    "dropout": Check(qc_levels.dropout, "above", "dB in 10 ms", 0.5),
-    "dead_air": Check(qc_levels.dead_air, "below", "dBFS", 1.0),
-    "leading_silence": Check(qc_levels.leading_silence, "above", "s", 2.0),
-    "trailing_silence": Check(qc_levels.trailing_silence, "above", "s", 1.0),
-    "loud_end": Check(qc_levels.loud_end, "above", "dB", 0.25),
-    "pause": Check(qc_levels.pause, "above", "s", 0.5),
-    "unasked_pause": Check(qc_levels.unasked_pause, "above", "s", 0.5),
-    "too_quiet": Check(qc_levels.loudness, "below", "dBFS", 1.0, own=True),
-    "too_loud": Check(qc_levels.loudness, "above", "dBFS", 1.0, own=True),
-    "level_drop": Check(qc_levels.level_drop, "below", "dB", 0.5, own=True),
-    "fading_end": Check(qc_levels.fading_end, "below", "dB", 0.3, own=True),
-    "too_fast": Check(qc_repetition.tempo, "above", "log2", 0.7, own=True),
-    "too_slow": Check(qc_repetition.tempo, "below", "log2", 0.7, own=True),
-    "repeated_sound": Check(qc_repetition.repeated_sound, "below", "dB", 0.05),
-    "repeated_codes": Check(qc_repetition.repeated_codes, "above", "codes", 0.8),
-    "held_code": Check(qc_repetition.held_code, "above", "s", 0.5),
+    "offset": Check(qc_sound.offset, "above", "of full scale", 1.0, 0.002),
+    "clipping": Check(qc_sound.clipping, "above", "per mille", 3.0, 0.3),
+    "click": Check(qc_sound.click, "above", "dB", 1.0, 1.0),
+    "hiss": Check(qc_sound.hiss, "above", "dB", 1.5, 2.0, own=True),
+    "grain": Check(qc_sound.grain, "above", "dB", 1.0, 2.0, own=True),
+    "tilt": Check(qc_sound.tilt, "above", "dB", 0.5, 2.0, own=True, severity="warn"),
+    "sudden_silence": Check(qc_levels.sudden_silence, "above", "dB in 10 ms", 0.4, 2.0),
+    "sudden_onset": Check(qc_levels.sudden_onset, "above", "dB in 10 ms", 0.4, 2.0),
+    "dropout": Check(qc_levels.dropout, "above", "dB in 10 ms", 0.5, 2.0),
+    "dead_air": Check(qc_levels.dead_air, "below", "dBFS", 1.0, 3.0),
+    "leading_silence": Check(qc_levels.leading_silence, "above", "s", 2.0, 0.05),
+    "trailing_silence": Check(qc_levels.trailing_silence, "above", "s", 1.0, 0.05),
+    "loud_end": Check(qc_levels.loud_end, "above", "dB", 0.25, 2.0),
+    "pause": Check(qc_levels.pause, "above", "s", 0.5, 0.05),
+    "unasked_pause": Check(qc_levels.unasked_pause, "above", "s", 0.5, 0.05),
+    "too_quiet": Check(qc_levels.loudness, "below", "dBFS", 1.0, 1.5, own=True),
+    "too_loud": Check(qc_levels.loudness, "above", "dBFS", 1.0, 1.5, own=True),
+    "level_drop": Check(qc_levels.level_drop, "below", "dB", 0.5, 1.0, own=True),
+    "fading_end": Check(qc_levels.fading_end, "below", "dB", 0.3, 1.0, own=True),
+    "too_fast": Check(qc_repetition.tempo, "above", "log2", 0.7, 0.1, own=True),
+    "too_slow": Check(qc_repetition.tempo, "below", "log2", 0.7, 0.1, own=True),
+    "repeated_sound": Check(qc_repetition.repeated_sound, "below", "dB", 0.05, 0.05),
+    "repeated_codes": Check(qc_repetition.repeated_codes, "above", "codes", 0.8, 1.5),
+    "held_code": Check(qc_repetition.held_code, "above", "s", 0.5, 0.08),
 }
 
 NEIGHBOURS: dict[str, Check] = {
-    "level_jump": Check(qc_levels.loudness, "above", "dB", 0.5),
-    "tilt_jump": Check(qc_sound.tilt, "above", "dB", 0.5),
+    "level_jump": Check(qc_levels.loudness, "above", "dB", 0.5, 2.0),
+    "tilt_jump": Check(qc_sound.tilt, "above", "dB", 0.5, 2.0),
 }
 """How far two segments that follow each other may be apart."""
 
 
 def broken(segment: SpeechSegment) -> list[Finding]:
     """What leaves nothing to measure: no samples, samples that are not numbers or beyond full scale, no sound."""
-    wave_S, seconds = segment.wave_S, segment.seconds
+    wave_S = segment.wave_S
     if wave_S.ndim != 1 or segment.sample_rate <= 0:
         raise UsageError(
             f"a wave of shape {wave_S.shape} at {segment.sample_rate} Hz, expected (S) mono samples and their rate"
         )
+    seconds = segment.seconds
     if seconds < SHORTEST_SECONDS:
         return [Finding("empty", seconds, SHORTEST_SECONDS, 0.0, seconds, unit="s")]
     bad = np.flatnonzero(~np.isfinite(wave_S))

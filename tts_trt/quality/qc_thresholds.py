@@ -66,7 +66,7 @@ class Source(_Strict):
     model: Name
     bundle: Name
     weights_sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
-    segments: int = Field(0, ge=0)
+    segments: int = Field(default=0, ge=0)
     date: datetime.date
     tts_trt: Name = __version__
 
@@ -171,4 +171,5 @@ def _plain(check: Check, values: Sequence[float]) -> Limit | None:
     worst_last = np.sort(check.sign * np.asarray(values, np.float64))
     aside = min(max(1, int(LEFT_ASIDE * len(values))), len(values) - 1)
     edge, middle = worst_last[-1 - aside], np.median(worst_last)
-    return Limit(limit=round(check.sign * float(edge + check.margin * (edge - middle)), DIGITS))
+    beyond = max(check.margin * float(edge - middle), check.least)
+    return Limit(limit=round(check.sign * (float(edge) + beyond), DIGITS))

@@ -140,6 +140,9 @@ def answer(
         said_of.append(f"better in {counted['better']}")
     if counted["undecidable"]:
         said_of.append(f"undecided in {counted['undecidable']} at this number of sentences")
+    if (mute := named["failed"]).candidate:
+        count = round(mute.candidate * mute.sentences)
+        said_of.append(f"no sound on {count} of {mute.sentences} lines")
     ranked = sorted((p for p in alone if p.share is not None), key=lambda p: p.lsd_db, reverse=True)
     if ranked and (ranked[0].share or 0) > 0:
         first = ranked[0]

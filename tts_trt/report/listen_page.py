@@ -7,6 +7,7 @@ from html import escape
 from pathlib import Path
 
 from tts_trt.report import svg
+from tts_trt.report.picture import BRIGHTEST_DB
 from tts_trt.report.schema import Example, Report
 
 BIGGEST = 4_000_000
@@ -48,13 +49,13 @@ def _take(made: Report, example: Example, work: Path) -> str:
             f"<div>{_swatch(made, bundle.name)}{escape(bundle.name)}{_heard(made, example, bundle.name)}{sound}</div>"
         )
     pictures = [
-        svg.picture(f"{name}: mel difference, dark 0 dB, light 3 dB or more", source)
+        svg.picture(f"{name}: mel difference, dark 0, light {BRIGHTEST_DB:g} dB", source)
         for name, file in example.pictures.items()
         if (source := embedded(work / "mels" / file, "image/png"))
     ]
     return (
         f'<div class="take"><div class="said">{escape(line.text)}</div><small>{escape(about)}</small>'
-        f'<div class="voices">{"".join(players)}</div>{"".join(pictures)}</div>'
+        f'<div class="voices">{"".join(players)}</div><div class="voices">{"".join(pictures)}</div></div>'
     )
 
 

@@ -50,6 +50,8 @@ METRICS: dict[str, Metric] = {
                      "1 dB of spectral distortion is transparent (Paliwal and Atal 1993)", ideal=0.0),
     "mel_jitter_ratio": Metric("mel jitter over the baseline's", "", "same codes", "higher", 0.05,
                                "a twentieth of the restlessness that speech itself has", ideal=1.0),
+    "mel_flicker_db": Metric("flicker of the mel error", "dB/frame", "same codes", "higher", 0.5,
+                             "half of the 1 dB at which a change of level is just heard", ideal=0.0),
     "f0_median_cents": Metric("F0 error, median", "cents", "same codes", "higher", 10.0,
                               "a pitch change of 5 to 17 cents is just heard in speech", ideal=0.0),
     "f0_rmse_cents": Metric("F0 error, RMS", "cents", "same codes", "higher", None,
@@ -71,7 +73,7 @@ METRICS: dict[str, Metric] = {
     "noise_floor_dbfs": Metric("noise floor", "dB", "same codes", "higher", 3.0,
                                "a doubling of noise power that is far below the speech"),
     "level_lu": Metric("loudness", "LU", "same codes", "either", 0.5, "what EBU R 128 tolerates"),
-    "forced_failed": Metric("lines without sound", "share", "same codes", "higher", 0.02,
+    "forced_failed": Metric("given codes without sound", "share", "same codes", "higher", 0.02,
                             "two sentences in a hundred", ideal=0.0, counts=True),
     # everybody on their own
     "wer": Metric("word error rate", "share of words", "free", "higher", 0.03,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -45,9 +45,10 @@ def page(made: Report, work: Path) -> str:
     )
 
 
-def table(head: Iterable[str], rows: Iterable[str], numbers_from: int = 1) -> str:
+def table(head: Iterable[str], rows: Iterable[str], words: Collection[int] = (0,)) -> str:
+    """Columns ``words`` are set to the left, the others as numbers."""
     cells = "".join(
-        f'<th class="{"n" if k >= numbers_from else ""}">{escape(name)}</th>' for k, name in enumerate(head)
+        f'<th class="{"" if k in words else "n"}">{escape(name)}</th>' for k, name in enumerate(head)
     )
     return f'<div class="scroll"><table><thead><tr>{cells}</tr></thead><tbody>{"".join(rows)}</tbody></table></div>'
 
@@ -143,6 +144,7 @@ def _positions(made: Report) -> str:
     rows = [
         f"<tr><td>{escape(title)}</td>"
         + "".join(f'<td class="n">{_growth(c, name)}</td>' for c in made.candidates)
+        + "</tr>"
         for name, title in TITLES.items()
     ]
     grown = table(["last fifth over first", *(c.name for c in made.candidates)], rows)
@@ -151,8 +153,10 @@ def _positions(made: Report) -> str:
 
 def _growth(candidate: CandidateReport, name: str) -> str:
     found = candidate.positions.get(name)
-    if found is None or found.growth is None:
+    if found is None:
         return ""
+    if found.growth is None:
+        return '<span class="quiet">none in the first</span>'
     g = found.growth
     return f"{number(g.mean)} <small>{number(g.low)} to {number(g.high)}</small>"
 
@@ -174,7 +178,7 @@ def _parts(made: Report) -> str:
                 f"{f'{share:.0%}' if entry.share is not None else ''}</td></tr>"
             )
         head = ["", "mel L1, dB", "log-spectral distance, dB", "flatness above 4 kHz", "share"]
-        blocks.append(f"<h3>{escape(candidate.name)}</h3>" + table(head, rows))
+        blocks.append(f"<h3>{escape(candidate.name)}</h3>" + table(head, rows, (0, 4)))
     if not blocks:
         return ""
     note = "<p class='quiet'>The baseline's codes through the baseline with one part of the candidate in it. Shares are of squared log-spectral distances.</p>"
@@ -238,7 +242,7 @@ def _gate(made: Report) -> str:
         f'<td class="{"better" if r.passed else "worse"}">{"kept" if r.passed else "not kept"}</td></tr>'
         for r in made.gate
     )
-    return table(["candidate", "threshold", "found", ""], rows, 9) if made.gate else ""
+    return table(["candidate", "threshold", "found", ""], rows, range(4)) if made.gate else ""
 
 
 def _lines(made: Report) -> str:
@@ -258,7 +262,7 @@ def _lines(made: Report) -> str:
         rows.append(
             f"<tr><td>{escape(line.text)}<br><small>{escape(about)}</small></td>{''.join(cells)}</tr>"
         )
-    body = table(["what was asked for", *names], rows, 99)
+    body = table(["what was asked for", *names], rows, range(1 + len(names)))
     return f"<details><summary>What was heard of {len(made.lines)} lines</summary>{body}</details>"
 
 
@@ -277,7 +281,7 @@ def _method(made: Report) -> str:
     )
     return (
         f"<p>{escape(made.criterion)} K = {made.judged}.</p><details><summary>Margins and their reasons</summary>"
-        + table(["metric", "", "margin", "reason"], rows, 2).replace('<th class="n">reason', "<th>reason")
+        + table(["metric", "", "margin", "reason"], rows, (0, 1, 3))
         + f"</details>{left_out}"
     )
 
@@ -293,4 +297,4 @@ def _environment(made: Report) -> str:
         for b in made.bundles
     ]
     settings = escape(json.dumps(made.settings))
-    return f"<pre>{escape(made.command)}</pre>" + table(["", ""], rows, 9) + f"<pre>{settings}</pre>"
+    return f"<pre>{escape(made.command)}</pre>" + table(["", ""], rows, range(2)) + f"<pre>{settings}</pre>"

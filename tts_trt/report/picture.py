@@ -8,7 +8,7 @@ import zlib
 import numpy as np
 from numpy.typing import NDArray
 
-BRIGHTEST_DB = 3.0
+BRIGHTEST_DB = 2.0
 """Differences from here on have the last colour."""
 STOPS = np.array([[20, 22, 40], [58, 70, 140], [60, 150, 160], [230, 200, 90], [255, 250, 225]], np.float64)
 SIGNATURE = b"\x89PNG\r\n\x1a\n"

@@ -7,7 +7,6 @@ from html import escape
 
 import numpy as np
 
-from tts_trt.report.markdown import number
 from tts_trt.report.schema import Point
 
 Named = Mapping[str, Sequence[Point]]
@@ -43,7 +42,7 @@ def by_position(title: str, series: Named) -> str:
     for value in scale.ticks():
         y = scale(value)
         body.append(f'<line x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y:.1f}" y2="{y:.1f}" class="grid"/>')
-        body.append(text(LEFT - 6, y + 4, number(value), "end"))
+        body.append(text(LEFT - 6, y + 4, f"{value:g}", "end"))
     for k, x in enumerate(xs):
         body.append(text(x, HEIGHT - 12, f"{k + 1}", "middle"))
     body.append(text(WIDTH - RIGHT, HEIGHT - 1, "fifth of the sentence", "end", "quiet"))
@@ -145,9 +144,9 @@ def scatter(title: str, axes: tuple[str, str], points: Sequence[tuple[str, float
         body.append(
             f'<line x1="{LEFT}" x2="{width - 20}" y1="{up(value):.1f}" y2="{up(value):.1f}" class="grid"/>'
         )
-        body.append(text(LEFT - 6, up(value) + 4, number(value), "end"))
+        body.append(text(LEFT - 6, up(value) + 4, f"{value:g}", "end"))
     for value in across.ticks():
-        body.append(text(across(value), height - 26, number(value), "middle"))
+        body.append(text(across(value), height - 26, f"{value:g}", "middle"))
     body.append(text(width - 20, height - 8, axes[0], "end", "quiet"))
     body.append(text(LEFT, TOP + 6, axes[1], "start", "quiet"))
     for name, x, y, share, kind in points:

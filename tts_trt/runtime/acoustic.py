@@ -27,6 +27,8 @@ Rows = Array | Tensor
 FEWEST_FRAMES = 4
 """Lower end of the frame axis in the graph contracts; shorter rows are padded up to it."""
 
+ALIGNED_FLOATS = 64  # 256 bytes
+
 
 @dataclass(frozen=True)
 class ConditionJob:
@@ -109,11 +111,11 @@ class Acoustic:
             "prompt_lengths": device.upload(np.array([job.prompt_frames for job in jobs], np.int64)),
             "guidance": device.upload(np.array([job.guidance for job in jobs], np.float32)),
         }
-        t_BK, dt_BK = _grids([job.steps for job in jobs])
-        times = device.upload(np.stack([t_BK.T, dt_BK.T]))
+        times = device.upload(_grids([job.steps for job in jobs]))
         step = self._engines["flow_step"]
-        for k in range(t_BK.shape[1]):
-            x_BmT = step.launch({"x": x_BmT, "t": times[0, k], "dt": times[1, k], **fixed})["x_out"]
+        for k in range(times.shape[1]):
+            t_B, dt_B = (times[i, k, : len(jobs)] for i in range(2))
+            x_BmT = step.launch({"x": x_BmT, "t": t_B, "dt": dt_B, **fixed})["x_out"]
         return [x_BmT[b, :, job.prompt_frames : job.frames] for b, job in enumerate(jobs)]
 
     def waves(self, mels: Sequence[Rows]) -> list[FloatArray]:
@@ -139,7 +141,12 @@ def _in_a_row(target: Tensor, parts: Sequence[Rows], axis: int) -> None:
         first = last
 
 
-def _grids(steps: Sequence[int]) -> tuple[FloatArray, FloatArray]:
-    """Times and step sizes (B,K); a row with fewer steps ends on steps of size 0, which leave it as it is."""
+def _grids(steps: Sequence[int]) -> FloatArray:
+    """Times and step sizes (2,K,B'), B' the rows rounded up so that every step's values begin where TensorRT wants them;
+    a row with fewer steps ends on steps of size 0, which leave it as it is."""
     grids = [time_grid(count) for count in steps]
-    return padded([t for t, _ in grids]), padded([dt for _, dt in grids])
+    both_2BK = np.stack([padded([t for t, _ in grids]), padded([dt for _, dt in grids])])
+    aligned = -(-len(steps) // ALIGNED_FLOATS) * ALIGNED_FLOATS
+    made = np.zeros((2, both_2BK.shape[2], aligned), np.float32)
+    made[:, :, : len(steps)] = both_2BK.transpose(0, 2, 1)
+    return made

@@ -189,7 +189,7 @@ class StagingPool:
     def close(self) -> None:
         """Nothing may be on its way any longer."""
         for stage in self._all:
-            stage.array.base.free()
+            _free(stage)
             stage.event = None  # destroyed while its context is there, whoever holds the stage
         self._all.clear()
         self._idle.clear()
@@ -212,5 +212,10 @@ class StagingPool:
             for stage in stages:
                 self._all.remove(stage)
                 self.held_bytes -= len(stage.array)
-                stage.array.base.free()
+                _free(stage)
         self._idle.clear()
+
+
+def _free(stage: Stage) -> None:
+    host: Any = stage.array.base
+    host.free()
