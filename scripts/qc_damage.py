@@ -133,7 +133,8 @@ def fade_out(wave_S: FloatArray, rate: int, rng: Generator) -> Damaged:
     spoken = np.flatnonzero(speech_S(wave_S, rate))
     start, end = int(spoken[0] + (spoken[-1] - spoken[0]) * 2 / 3), int(spoken[-1])
     gain = np.interp(np.arange(len(wave_S)), [start, end], [0.0, -decibels])
-    return Damaged((wave_S * 10 ** (gain / 20)).astype(np.float32), start / rate, end / rate, decibels)
+    faded = (wave_S * 10 ** (gain / 20)).astype(np.float32)
+    return Damaged(faded, start / rate, len(wave_S) / rate, decibels)
 
 
 def level_drop(wave_S: FloatArray, rate: int, rng: Generator) -> Damaged:

@@ -298,7 +298,7 @@ def report(
 ) -> None:
     """What a precision costs in sound and saves in time: verdicts as HTML, JSON, Markdown.
 
-    A gate has a table per metric of report.json: [wer] worse_than = 0.03; [verdicts] worse = 0.
+    A gate has a table per metric, such as wer with worse_than = 0.03: see tts_trt/report/gate.toml.
     """
     from tts_trt.commands import report as command
 

@@ -1,6 +1,6 @@
 """Render the training corpus of the nano voice: shards of speech with ids, rate, emotion and phone times.
 
-    python -m scripts.nano.corpus --count 16000 --out build/nano/corpus
+    python -m scripts.nano.corpus --count 28000 --out build/nano/corpus
     python -m scripts.nano.corpus --split heldout --count 240 --out build/nano/heldout
 
 ``shard-0000.npz`` holds ``audio`` (int16, all utterances end to end, 16 kHz) and ``offsets`` (int64, n + 1).
@@ -69,7 +69,7 @@ def main() -> None:
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Render speech for the nano voice.")
-    parser.add_argument("--count", type=int, default=16_000)
+    parser.add_argument("--count", type=int, default=28_000)
     parser.add_argument("--out", type=Path, default=Path("build/nano/corpus"))
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--split", choices=("train", "heldout"), default="train")

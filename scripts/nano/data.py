@@ -77,7 +77,7 @@ def phone_at(utterance: Utterance, rows: int, per_second: float) -> np.ndarray:
 
 @dataclass
 class Features:
-    """Per-utterance arrays, half precision to fit 16,000 utterances in memory."""
+    """Per-utterance arrays, half precision to fit 28,000 utterances in memory."""
 
     semantic: list[np.ndarray]  # (T, 80*stride) float16
     mel: list[np.ndarray]  # (n_mels, 2T) float16

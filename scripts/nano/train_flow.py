@@ -184,9 +184,9 @@ def trained_gpt(work, dims: ModelDims) -> CodeModel:  # type: ignore[no-untyped-
 def main() -> None:
     chosen = options(__doc__, steps=6000, batch=16, lr=1e-3, phases=("all", "codes", "latents"))
     if chosen.phase in ("all", "codes"):
-        run("flow-codes", replace(chosen, steps=chosen.steps * 3 // 4), None, None)
+        run("flow-codes", replace(chosen, steps=chosen.steps // 4), None, None)
     if chosen.phase in ("all", "latents"):
-        second = replace(chosen, steps=chosen.steps // 4, lr=chosen.lr / 2)
+        second = replace(chosen, steps=chosen.steps * 3 // 4, lr=chosen.lr * 0.6)
         run("flow", second, trained_gpt(chosen.work, nano_dims()).to(chosen.device), "flow-codes")
 
 

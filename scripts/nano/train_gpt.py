@@ -259,7 +259,7 @@ def setup(work, dims: ModelDims, limit: int | None):  # type: ignore[no-untyped-
 
 
 def main() -> None:
-    chosen = options(__doc__, steps=9000, batch=16, lr=1.2e-3)
+    chosen = options(__doc__, steps=11_500, batch=16, lr=6e-4)
     dims = nano_dims()
     utterances, features, encoded = setup(chosen.work, dims, 60 if chosen.smoke else None)
     sound = features, cached_pitch(chosen.work, utterances, features)

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from tests.quality.synthetic import RATE, speech
 from tts_trt.errors import UsageError
-from tts_trt.quality.postfilter import PostFilter, noise_power
+from tts_trt.quality.postfilter import PostFilter, _analysed, _synthesised, noise_power
 from tts_trt.quality.qc_signal import FloatArray
 
 HISS = 0.005
@@ -46,6 +46,17 @@ def test_the_length_stays_and_there_is_no_gain(
     assert np.array_equal(wave, kept)
     energy = np.sum(wave.astype(np.float64) ** 2)
     assert np.sum(made.astype(np.float64) ** 2) <= energy * (1 + 1e-6)
+
+
+@pytest.mark.parametrize("samples", [1, 159, 160, 161, 5000])
+def test_what_is_analysed_comes_back_with_its_energy(samples: int) -> None:
+    wave = np.random.default_rng(0).standard_normal(samples).astype(np.float32)
+    spectrum = _analysed(wave, 160)
+    assert np.allclose(_synthesised(spectrum, 160, samples), wave, atol=1e-6)
+    weight = np.full(spectrum.shape[1], 2.0)
+    weight[[0, -1]] = 1
+    energy = np.sum(weight * np.abs(spectrum) ** 2) / 320
+    assert energy == pytest.approx(np.sum(wave.astype(np.float64) ** 2), rel=1e-6)
 
 
 def test_hiss_goes_and_speech_stays() -> None:

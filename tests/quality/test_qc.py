@@ -205,7 +205,7 @@ def test_neighbours_of_one_level_and_colour_pass_and_others_do_not() -> None:
     found_too = check_neighbours([pair[0], replace(pair[1], wave_S=bright)], limits())
     assert "tilt_jump" in {finding.check for finding in found_too}
     broken = replace(pair[1], wave_S=np.zeros(RATE, np.float32))
-    assert check_neighbours([pair[0], broken, pair[0]], limits()) == []
+    assert check_neighbours([pair[0], broken, fainter], limits()) == []
 
 
 def test_a_join_that_jumps_clicks_and_a_clean_one_does_not() -> None:

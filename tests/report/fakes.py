@@ -24,13 +24,8 @@ from tts_trt.runtime.synthesizer import Synthesizer
 from tts_trt.spec import graph_specs
 
 TEXTS = [
-    "see me now",
-    "to be <b>bold</b>",
-    "no more of it",
-    "say it again",
-    "one two three",
-    "come to me",
-    "so it is",
+    f"{words} <b>now"
+    for words in ("see me", "to be", "no more", "say it", "one two", "come here", "so it is")
 ]
 EARS = Ears("tests.report.fakes:hear")
 Damage = Callable[[Array], Array]

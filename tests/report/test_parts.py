@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import struct
 import zlib
 from pathlib import Path
@@ -17,7 +18,7 @@ from tts_trt.report.positions import parts, positions
 from tts_trt.report.schema import read_report
 from tts_trt.report.subjects import short_names
 from tts_trt.report.svg import Scale, intervals
-from tts_trt.report.workers import Workers
+from tts_trt.report.workers import WorkerError, Workers
 
 
 def test_a_heat_map_is_a_png_with_low_bands_at_the_bottom() -> None:
@@ -89,6 +90,13 @@ def test_workers_hand_over_every_result_and_raise_what_a_job_raises(processes: i
         with pytest.raises(UsageError, match="cannot be read"):
             workers.submit(found.append, read_report_of, "nowhere")
             workers.finish()
+
+
+def test_a_worker_that_is_killed_is_a_typed_error() -> None:
+    with Workers(1) as workers, pytest.raises(WorkerError, match="ended from outside"):
+        for _ in range(3):
+            workers.submit(print, os._exit, 1)
+        workers.finish()
 
 
 def read_report_of(path: str) -> None:

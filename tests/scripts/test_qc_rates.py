@@ -32,7 +32,7 @@ def test_a_fault_is_seeded_and_lies_where_it_says(fault: str) -> None:
     assert np.array_equal(wave, kept) and made.wave_S.dtype == np.float32
     assert 0 <= made.start < made.end <= len(made.wave_S) / RATE + 1e-6
     start, end = round(made.start * RATE), round(made.end * RATE)
-    before = made.wave_S[: start - 100]
+    before = made.wave_S[: max(start - 100, 0)]
     if fault not in ("silence", "wrong_rate"):
         assert np.array_equal(before, wave[: len(before)])
     if len(made.wave_S) == len(wave):

@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 
 import numpy as np
+from numpy.typing import NDArray
 
 from tts_trt.quality.qc_signal import HOP_SECONDS, Floats, Measured, Signal, SpeechSegment
 
@@ -20,6 +21,7 @@ STRIDE = 8  # frames between stretches compared
 DROP_SHARE, DROP_LEAST = 0.3, 0.5  # of the speech; seconds
 TAIL_SHARE, TAIL_LEAST, TAIL_FLOOR_DB = 0.25, 0.25, -40.0
 END_SECONDS = 0.02
+PAUSE_SECONDS = 0.1  # a gap below this is a consonant
 SYLLABLE = 40  # frames, 0.1 s
 
 
@@ -127,23 +129,38 @@ def loudness(signal: Signal, segment: SpeechSegment) -> Measured:
 
 
 def level_drop(signal: Signal, segment: SpeechSegment) -> Measured:
-    """How loud the faintest third of the speech is relative to the whole, dB."""
+    """How loud the faintest third of the speech is relative to the whole, pauses left out, dB."""
     first, last = signal.span
-    size = max(round(DROP_SHARE * (last - first)), round(DROP_LEAST / HOP_SECONDS))
-    level_F = signal.level_F[first : max(last, first + size)] - signal.speech_db
-    size = min(size, len(level_F))
-    loud_N = np.quantile(_stretches(level_F, size), LOUD_SHARE, axis=1)
-    start = first + STRIDE * int(loud_N.argmin())
-    return Measured(float(loud_N.min()), signal.time(start), signal.time(start + size))
+    frames_F = _without_pauses(signal, first, last + 1)
+    size = max(round(DROP_SHARE * len(frames_F)), round(DROP_LEAST / HOP_SECONDS))
+    size = min(size, len(frames_F))
+    loud_N = np.quantile(_stretches(signal.level_F[frames_F], size), LOUD_SHARE, axis=1) - signal.speech_db
+    start = STRIDE * int(loud_N.argmin())
+    return Measured(
+        float(loud_N.min()),
+        signal.time(int(frames_F[start])),
+        signal.time(int(frames_F[start + size - 1]) + 1),
+    )
 
 
 def fading_end(signal: Signal, segment: SpeechSegment) -> Measured:
-    """Mean level of the syllables in the last quarter relative to speech, dB."""
-    count = len(signal.level_F)
-    size = min(count, max(round(TAIL_SHARE * count), round(TAIL_LEAST / HOP_SECONDS)))
-    level_F = np.maximum(signal.level_F[count - size :] - signal.speech_db, TAIL_FLOOR_DB)
-    loud_N = np.quantile(_stretches(level_F, min(SYLLABLE, size)), LOUD_SHARE, axis=1)
-    return Measured(float(loud_N.mean()), signal.time(count - size), segment.seconds)
+    """Mean level of the syllables in the last quarter relative to speech, pauses left out, dB."""
+    frames_F = _without_pauses(signal, 0, len(signal.level_F))
+    size = max(round(TAIL_SHARE * len(frames_F)), round(TAIL_LEAST / HOP_SECONDS))
+    frames_F = frames_F[-size:]
+    level_F = np.maximum(signal.level_F[frames_F] - signal.speech_db, TAIL_FLOOR_DB)
+    loud_N = np.quantile(_stretches(level_F, min(SYLLABLE, len(level_F))), LOUD_SHARE, axis=1)
+    return Measured(float(loud_N.mean()), signal.time(int(frames_F[0])), segment.seconds)
+
+
+def _without_pauses(signal: Signal, first: int, end: int) -> NDArray[np.int64]:
+    """Level frames from ``first`` on that lie in no pause between speech."""
+    kept_F = np.ones(end, np.bool_)
+    kept_F[:first] = False
+    for start, stop in signal.gaps:
+        if signal.time(stop - start) > PAUSE_SECONDS:
+            kept_F[start:stop] = False
+    return np.flatnonzero(kept_F)
 
 
 def _stretches(level_F: Floats, size: int) -> Floats:

@@ -16,7 +16,7 @@ BLOCK_SECONDS = 0.001
 NEAR = 25  # blocks either side: a pitch period and the ear's masking
 CLICK_FLOOR = 1e-3  # of the peak: what is smaller nobody hears
 
-TOP_SHARE, FLAT = 0.985, 2e-3  # of the peak
+NEAR_RAIL, FLAT = 0.015, 2e-3  # of half the range
 REST_SECONDS = 0.03  # the shortest silence noise is measured in
 VOICED_DB = -15.0  # relative to speech, below 4 kHz
 TILT_HZ = 1000.0
@@ -29,11 +29,13 @@ def offset(signal: Signal, segment: SpeechSegment) -> Measured:
 
 
 def clipping(signal: Signal, segment: SpeechSegment) -> Measured:
-    """Samples in flat tops per thousand: as high as the wave gets and equal to their neighbour."""
-    wave_S = signal.wave_S - signal.wave_S.mean()
-    peak = np.abs(wave_S).max()
-    top_S = np.abs(wave_S) >= TOP_SHARE * peak
-    places = np.flatnonzero(top_S[1:] & top_S[:-1] & (np.abs(np.diff(wave_S)) <= FLAT * peak))
+    """Samples in flat tops per thousand: as high or low as the wave gets and equal to their neighbour."""
+    wave_S = signal.wave_S
+    high, low = wave_S.max(), wave_S.min()
+    near = (high - low) / 2 * NEAR_RAIL
+    rail_S = (wave_S >= high - near) | (wave_S <= low + near)  # with an offset they are not equally high
+    flat_S = np.abs(np.diff(wave_S)) <= (high - low) / 2 * FLAT
+    places = np.flatnonzero(rail_S[1:] & rail_S[:-1] & flat_S)
     if not len(places):
         return signal.whole(0.0)
     share = 1000 * len(places) / len(wave_S)

@@ -24,7 +24,7 @@ from tts_trt.report.schema import (
     VerdictRow,
 )
 from tts_trt.report.subjects import Subject
-from tts_trt.report.verdict import CRITERION, Sample, change, tally, verdict
+from tts_trt.report.verdict import CRITERION, Sample, change, needed, tally, verdict
 
 WORST, USUAL = 3, 2
 """Lines to listen to: those where a candidate lost most words, and some as they come."""
@@ -107,6 +107,7 @@ def _why_absent(name: str, subject: Subject) -> str:
 def row(name: str, sample: Sample, missing: int, judged: int) -> VerdictRow:
     metric, count = METRICS[name], len(sample)
     found = change(sample, metric, judged)
+    word = verdict(found, metric, count)
     bounds = {
         key: getattr(found, key) if count > 1 else None for key in ("low", "high", "wide_low", "wide_high")
     }
@@ -117,7 +118,8 @@ def row(name: str, sample: Sample, missing: int, judged: int) -> VerdictRow:
         baseline=found.baseline,
         candidate=found.candidate,
         change=found.estimate,
-        verdict=verdict(found, metric, count),
+        verdict=word,
+        needed=needed(found, metric, count) if word == "undecidable" else None,
         **bounds,
     )
 
@@ -192,14 +194,15 @@ def _line(evidence: Evidence, index: int) -> LineEntry:
 def examples(evidence: Evidence, lines: Sequence[LineEntry]) -> tuple[Example, ...]:
     """The lines on which a candidate lost most words against the baseline, some others as they come, and of the same codes the
     line with the largest mel distance and one as it comes."""
-    base, rest = evidence.baseline.name, [s.name for s in evidence.subjects[1:]]
+    base, others = evidence.baseline.name, evidence.subjects[1:]
+    rest = [s.name for s in others if not s.again] or [s.name for s in others]
 
     def lost(n: int) -> int:
         spoken = lines[n].spoken
         return max(spoken[name].errors for name in rest) - spoken[base].errors
 
     ranked = sorted(range(len(lines)), key=lambda n: (-lost(n), n))
-    chosen = [(n, f"{lost(n)} more words not heard") for n in ranked[:WORST] if lost(n) > 0]
+    chosen = [(n, f"words not heard: {lost(n)} more") for n in ranked[:WORST] if lost(n) > 0]
     taken = {n for n, _ in chosen}
     chosen += [(n, "as it comes") for n in range(len(lines)) if n not in taken][:USUAL]
     free = [

@@ -18,10 +18,11 @@ from tts_trt.errors import UsageError
 from tts_trt.quality.catalogue import Rendering, of_pair, of_wave
 from tts_trt.quality.distance import log_spectral_distance_db, mel_distance_db
 from tts_trt.quality.forced import Pass
-from tts_trt.quality.frames import Floats
+from tts_trt.quality.frames import SHORTEST_S, Floats
 from tts_trt.quality.grain import grain
 from tts_trt.quality.mels import by_position, mel_gap
 from tts_trt.quality.numerics import log_softmax
+from tts_trt.report.listening import finite
 
 FIFTHS, POINTS = 5, 20
 SURE = 0.2
@@ -51,6 +52,8 @@ def measure(pair: Pair) -> dict[str, Any]:
     """Ready for JSON: ``values`` by metric, ``baseline`` and ``candidate`` of measures of one wave, values by ``position`` in
     the utterance, and distances of the ``parts``."""
     audio, rate = pair.audio, pair.audio.sample_rate
+    if len(pair.baseline.wave_S) < SHORTEST_S * rate:
+        return {"skipped": f"{len(pair.baseline.wave_S)} samples hold no speech"}
     a, b = (Rendering.of(p.mel_mT, p.wave_S, rate) for p in (pair.baseline, pair.candidate))
     found, one, other = (
         of_pair(a, b, audio),
@@ -67,12 +70,12 @@ def measure(pair: Pair) -> dict[str, Any]:
     }
     return {
         "values": {
-            **found.values,
+            **finite(found.values),
             **{name: float(values.mean()) for name, values in scores.items()},
             "latent_sqnr_db": 10 * float(np.log10(signal / noise)) if noise > 0 and signal > 0 else None,
         },
-        "baseline": {name: one.values[name] for name in COMPARED},
-        "candidate": {name: other.values[name] for name in COMPARED},
+        "baseline": {name: finite(one.values)[name] for name in COMPARED},
+        "candidate": {name: finite(other.values)[name] for name in COMPARED},
         "reasons": found.reasons | other.reasons,
         "steps": len(noise_M),
         "fifths": {name: _parts(values, FIFTHS) for name, values in curves.items()},

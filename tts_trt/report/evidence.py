@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tts_trt.atomic import write_atomic
-from tts_trt.errors import SynthesisError
+from tts_trt.errors import SynthesisError, UsageError
 from tts_trt.frontend.features import FBANK_RATE, style_features
 from tts_trt.frontend.text import normalise
 from tts_trt.quality.mels import mel_gap
@@ -172,9 +172,13 @@ class Evidence:
             self.journal.add(key, "forced", pair)
             return
         rate = pair.audio.sample_rate
+        try:
+            gap_mT = mel_gap(pair.baseline.mel_mT, pair.candidate.mel_mT, pair.audio)
+        except UsageError as error:  # values that are not numbers
+            self.journal.add(key, "forced", {"failed": str(error)})
+            return
         save_wave(self.journal.wave(self.base_wave_key(line)), pair.baseline.wave_S, rate)
         save_wave(self.journal.wave(key), pair.candidate.wave_S, rate)
-        gap_mT = mel_gap(pair.baseline.mel_mT, pair.candidate.mel_mT, pair.audio)
         write_atomic(self.journal.picture(key), [heat_map(gap_mT)])
         self._workers.submit(lambda value: self.journal.add(key, "forced", value), measure, pair)
 

@@ -23,6 +23,7 @@ import numpy as np
 import soundfile
 from numpy.typing import NDArray
 
+from tts_trt import __version__
 from tts_trt.atomic import write_atomic
 from tts_trt.errors import UsageError
 from tts_trt.frontend.audio import to_pcm16
@@ -33,8 +34,8 @@ JOURNAL = "journal.jsonl"
 
 
 def key_of(kind: str, **depends: Any) -> str:
-    """Hash of a kind of item and what it depends on, which must be JSON."""
-    text = json.dumps([FORMAT, kind, depends], sort_keys=True, allow_nan=False)
+    """Hash of a kind of item and what it depends on, which must be JSON, and of the version that measures."""
+    text = json.dumps([FORMAT, __version__, kind, depends], sort_keys=True, allow_nan=False)
     return hashlib.sha256(text.encode()).hexdigest()[:24]
 
 

@@ -5,6 +5,8 @@ S samples, M codes. These functions run in processes of their own and get everyt
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -12,8 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from tts_trt.errors import UsageError
 from tts_trt.quality.catalogue import Found, of_codes, of_wave
+from tts_trt.quality.frames import SHORTEST_S
 from tts_trt.quality.opinion import Predictor
 from tts_trt.quality.prosody import pitch_track
 from tts_trt.quality.qc import SpeechSegment, Thresholds, check_segment
@@ -36,10 +38,8 @@ def listen(wave: Path, text: str, codes_M: list[int], ears: Ears) -> dict[str, A
     heard = _recogniser(ears.recogniser).hear(wave_S, rate)
     errors = word_errors(text, heard)
     found = Found()
-    try:
+    if len(wave_S) >= SHORTEST_S * rate:
         found = of_wave(wave_S, rate, pitch_track(wave_S, rate))
-    except UsageError as error:  # shorter than any frame
-        found.reasons["seconds"] = str(error)
     found.values |= of_codes(codes_M).values
     if ears.opinion:
         found.add("mos", lambda: _predictor(ears.opinion)(wave_S, rate))
@@ -48,9 +48,14 @@ def listen(wave: Path, text: str, codes_M: list[int], ears: Ears) -> dict[str, A
         "errors": errors.errors,
         "words": errors.words,
         "last_word": words_of(text).split()[-1:] != words_of(heard).split()[-1:],
-        "measures": found.values,
+        "measures": finite(found.values),
         "reasons": found.reasons,
     }
+
+
+def finite(values: Mapping[str, float | None]) -> dict[str, float | None]:
+    """What is no number was not measured."""
+    return {name: None if x is None or not math.isfinite(x) else x for name, x in values.items()}
 
 
 def findings(

@@ -9,7 +9,7 @@ SECTIONS = {"same codes": "The same codes and noise", "free": "Free running", "c
 
 def markdown(made: Report) -> str:
     candidates = made.candidates
-    parts = [f"# {', '.join(c.name for c in candidates)} against {made.bundles[0].name}", ""]
+    parts = [f"# {title_of(made)}", ""]
     parts += [f"- {escaped(c.answer)}" for c in candidates]
     if made.gate:
         failed = [row for row in made.gate if not row.passed]
@@ -29,6 +29,11 @@ def markdown(made: Report) -> str:
             parts += ["", head, "| --- | --- |" + " --- |" * len(candidates), *kept]
     parts += ["", f"    {made.command}", ""]
     return "\n".join(parts)
+
+
+def title_of(made: Report) -> str:
+    names = [c.name for c in made.candidates if not c.again] or ["the bundle itself"]
+    return f"{', '.join(names)} against {made.bundles[0].name}"
 
 
 def table_row(made: Report, name: str, entry: MetricEntry) -> str:

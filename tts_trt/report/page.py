@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterable
 from html import escape
 from pathlib import Path
-from typing import Any
 
 from tts_trt.report import svg
+from tts_trt.report.blocks import key, section, table
+from tts_trt.report.cost_page import cost_section
 from tts_trt.report.listen_page import listening
-from tts_trt.report.markdown import SECTIONS, find, margin, number
-from tts_trt.report.metrics import METRICS
+from tts_trt.report.markdown import margin, number, title_of
 from tts_trt.report.positions import TITLES
-from tts_trt.report.schema import CandidateReport, MetricEntry, Report, VerdictRow
+from tts_trt.report.schema import CandidateReport, Report
+from tts_trt.report.verdict_page import intervals, verdicts
 
 STYLE = Path(__file__).with_name("style.css")
 POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; media-src data:"
@@ -21,19 +21,19 @@ POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; media-sr
 
 def page(made: Report, work: Path) -> str:
     """``work``: folder of the waves and pictures to embed; one that is gone is left out."""
-    title = f"{', '.join(c.name for c in made.candidates)} against {made.bundles[0].name}"
+    title = title_of(made)
     sections = (
         _head(made, title),
-        _section("Verdicts", _verdicts(made)),
-        _section("Changes against their margins", _intervals(made)),
-        _section("Where in the sentence", _positions(made)),
-        _section("Which part", _parts(made)),
-        _section("Listen", listening(made, work)),
-        _section("Cost", _cost(made)),
-        _section("Thresholds", _gate(made)),
-        _section("Every line", _lines(made)),
-        _section("How it was decided", _method(made)),
-        _section("Environment", _environment(made)),
+        section("Verdicts", verdicts(made)),
+        section("Changes against their margins", intervals(made)),
+        section("Where in the sentence", _positions(made)),
+        section("Which part", _parts(made)),
+        section("Listen", listening(made, work)),
+        section("Cost", cost_section(made)),
+        section("Thresholds", _gate(made)),
+        section("Every line", _lines(made)),
+        section("How it was decided", _method(made)),
+        section("Environment", _environment(made)),
     )
     return (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
@@ -43,26 +43,6 @@ def page(made: Report, work: Path) -> str:
         + "\n".join(part for part in sections if part)
         + "\n</body></html>\n"
     )
-
-
-def table(head: Iterable[str], rows: Iterable[str], words: Collection[int] = (0,)) -> str:
-    """Columns ``words`` are set to the left, the others as numbers."""
-    cells = "".join(
-        f'<th class="{"" if k in words else "n"}">{escape(name)}</th>' for k, name in enumerate(head)
-    )
-    return f'<div class="scroll"><table><thead><tr>{cells}</tr></thead><tbody>{"".join(rows)}</tbody></table></div>'
-
-
-def key(made: Report) -> str:
-    items = (
-        f'<span><span class="swatch {svg.colour(k)}"></span>{escape(c.name)}</span>'
-        for k, c in enumerate(made.candidates)
-    )
-    return f'<div class="key">{"".join(items)}</div>'
-
-
-def _section(title: str, body: str) -> str:
-    return f"<section><h2>{escape(title)}</h2>{body}</section>" if body else ""
 
 
 def _head(made: Report, title: str) -> str:
@@ -76,61 +56,6 @@ def _head(made: Report, title: str) -> str:
         f"{s['same_codes_lines']} of them over the same codes"
     )
     return f'<header><h1>{escape(title)}</h1><p class="quiet">{escape(about)}</p><ul class="answers">{answers}</ul></header>'
-
-
-def _verdicts(made: Report) -> str:
-    rows = []
-    for section, title in SECTIONS.items():
-        named = [(name, m) for name, m in made.metrics.items() if m.section == section]
-        kept = [(m, [find(c, name) for c in made.candidates]) for name, m in named]
-        if not any(any(found) for _, found in kept):
-            continue
-        rows.append(f'<tr class="section"><th colspan="{2 + len(made.candidates)}">{escape(title)}</th></tr>')
-        rows += [_verdict_row(m, found) for m, found in kept if any(found)]
-    note = (
-        "<p class='quiet'>The change from the baseline with its 95 % interval. Of values that are distances the baseline "
-        "has the ideal one.</p>"
-    )
-    return note + table(["", "no difference within", *(c.name for c in made.candidates)], rows)
-
-
-def _verdict_row(entry: MetricEntry, found: list[VerdictRow | None]) -> str:
-    unit = f" <small>{escape(entry.unit)}</small>" if entry.unit else ""
-    cells = "".join(f'<td class="n">{_cell(row)}</td>' for row in found)
-    return f'<tr><td>{escape(entry.title)}{unit}</td><td class="n">{margin(entry)}</td>{cells}</tr>'
-
-
-def _cell(row: VerdictRow | None) -> str:
-    if row is None:
-        return '<span class="quiet">not measured</span>'
-    bounds = ""
-    if row.low is not None and row.high is not None:
-        bounds = f" <small>{number(row.low)} to {number(row.high)}</small>"
-    word = (
-        f' <span class="v {row.verdict}">{row.verdict}</span>' if row.verdict else ' <span class="v"></span>'
-    )
-    return f"{number(row.change)}{bounds}{word}"
-
-
-def _intervals(made: Report) -> str:
-    rows = []
-    for name, entry in made.metrics.items():
-        found = [(k, row) for k, c in enumerate(made.candidates) if (row := find(c, name)) and row.verdict]
-        if entry.margin and found:
-            rows.append((entry.title, [(k, *_in_margins(name, row)) for k, row in found]))
-    if not rows:
-        return ""
-    return key(made) + svg.intervals(rows)
-
-
-def _in_margins(name: str, row: VerdictRow) -> tuple[float, float, float]:
-    """Change and interval in margins, positive towards worse."""
-    metric = METRICS[name]
-    nothing, sign = (1.0 if metric.ratio else 0.0), (-1 if metric.worse == "lower" else 1)
-    low = row.change if row.low is None else row.low
-    high = row.change if row.high is None else row.high
-    at = [sign * (x - nothing) / (metric.margin or 1.0) for x in (row.change, low, high)]
-    return at[0], min(at[1:]), max(at[1:])
 
 
 def _positions(made: Report) -> str:
@@ -164,7 +89,7 @@ def _growth(candidate: CandidateReport, name: str) -> str:
 def _parts(made: Report) -> str:
     blocks = []
     for k, candidate in enumerate(made.candidates):
-        if not candidate.parts:
+        if not candidate.parts or candidate.again:  # its parts are the baseline's own
             continue
         rows = []
         for entry in candidate.parts:
@@ -183,57 +108,6 @@ def _parts(made: Report) -> str:
         return ""
     note = "<p class='quiet'>The baseline's codes through the baseline with one part of the candidate in it. Shares are of squared log-spectral distances.</p>"
     return note + "".join(blocks)
-
-
-def _cost(made: Report) -> str:
-    cost: Any = made.cost
-    if not cost:
-        return ""
-    bundles = cost["bundles"]
-    stages = list(bundles[0]["stages"])
-    figures: list[tuple[str, list[str]]] = [
-        ("real-time factor", [f"{b['rtf']:.3f}" for b in bundles]),
-        ("time to first audio, ms", [f"{1e3 * b['first_audio']:.0f}" for b in bundles]),
-        *(
-            (f"{stage}, ms", [f"{1e3 * b['stages'].get(stage, 0.0):.1f}" for b in bundles])
-            for stage in stages
-        ),
-        *(
-            (f"decode step at {p}, ms", [f"{b['step_ms'][p]:.2f}" for b in bundles])
-            for p in bundles[0]["step_ms"]
-        ),
-        ("graphs, MiB", [f"{b['graph_mib']:.1f}" for b in bundles]),
-        ("memory once loaded, MiB", [f"{b['resident_mib']:.0f}" for b in bundles]),
-        ("loading and first run, s", [f"{b['load']:.2f}" for b in bundles]),
-    ]
-    rows = (
-        f"<tr><td>{escape(title)}</td>" + "".join(f'<td class="n">{value}</td>' for value in values) + "</tr>"
-        for title, values in figures
-    )
-    note = f"<p class='quiet'>{escape(cost['sentence'])} Medians of {len(bundles[0]['runs'])} runs in turn, {cost['machine']['threads']} threads.</p>"
-    return note + table(["", *(b["bundle"] for b in bundles)], rows) + _cost_against_quality(made, bundles)
-
-
-def _cost_against_quality(made: Report, bundles: list[Any]) -> str:
-    names = [b.name for b in made.bundles if not b.again]
-    size = bundles[0]["graph_mib"]
-    points = []
-    for name, bundle in zip(names, bundles, strict=True):
-        at = next((k for k, c in enumerate(made.candidates) if c.name == name), None)
-        lsd = find(made.candidates[at], "lsd_db") if at is not None else None
-        if at is None or lsd:
-            shown = svg.colour(at) if at is not None else "c0"
-            points.append(
-                (
-                    name,
-                    bundle["total"] / bundles[0]["total"],
-                    lsd.change if lsd else 0.0,
-                    bundle["graph_mib"] / size,
-                    shown,
-                )
-            )
-    axes = ("time to speak, of the baseline's", "log-spectral distance over the same codes, dB")
-    return svg.scatter("Cost against quality; area: bytes", axes, points)
 
 
 def _gate(made: Report) -> str:

@@ -56,6 +56,7 @@ class VerdictRow(_Record):
     wide_low: Number | None
     wide_high: Number | None
     verdict: Word | None
+    needed: Count | None = None  # undecidable: sentences that would show equality where nothing differs
 
 
 class Point(_Record):

@@ -42,7 +42,7 @@ class Subject:
 def opened(
     baseline: Path, candidates: Sequence[Path], *, against_itself: bool, threads: int, device: str = AUTO
 ) -> Iterator[list[Subject]]:
-    """The baseline first. UsageError for a bundle named twice or of another model, or nothing to compare; errors of
+    """The baseline first, its second reading last. UsageError for a bundle named twice or of another model, or nothing to compare; errors of
     ``Synthesizer.from_bundle``. The bundles are closed at the end."""
     paths = [baseline, *candidates]
     if len({path.resolve() for path in paths}) < len(paths):
@@ -64,9 +64,8 @@ def opened(
             check_same_model(found[0].tts.bundle, tts.bundle, (found[0].name, name))
         if against_itself:
             first = found[0]
-            found.insert(
-                1, Subject(AGAIN, first.identity, first.tts, AGAIN_OFFSET, first.path, first.manifest)
-            )
+            again = Subject(AGAIN, first.identity, first.tts, AGAIN_OFFSET, first.path, first.manifest)
+            found.append(again)
         yield found
 
 

@@ -137,9 +137,9 @@ def _mark(x: float, y: float, value: float, index: int) -> str:
 def scatter(title: str, axes: tuple[str, str], points: Sequence[tuple[str, float, float, float, str]]) -> str:
     """(name, x, y, share of bytes, colour class): a dot a bundle, its area the bytes."""
     width, height = 460, 260
-    across = Scale.of([0.0, *(p[1] for p in points)], LEFT + 6, width - 70)
-    up = Scale.of([0.0, *(p[2] for p in points)], height - 44, TOP + 14)
-    body = [text(LEFT - 40, 14, title, kind="title")]
+    across = Scale.of([0.0, *(p[1] for p in points)], LEFT + 130, width - 40)
+    up = Scale.of([0.0, *(1.25 * p[2] for p in points)], height - 56, TOP + 20)
+    body = [text(LEFT - 40, 14, title, kind="title"), text(LEFT - 40, 30, axes[1], kind="quiet")]
     for value in up.ticks():
         body.append(
             f'<line x1="{LEFT}" x2="{width - 20}" y1="{up(value):.1f}" y2="{up(value):.1f}" class="grid"/>'
@@ -148,13 +148,12 @@ def scatter(title: str, axes: tuple[str, str], points: Sequence[tuple[str, float
     for value in across.ticks():
         body.append(text(across(value), height - 26, f"{value:g}", "middle"))
     body.append(text(width - 20, height - 8, axes[0], "end", "quiet"))
-    body.append(text(LEFT, TOP + 6, axes[1], "start", "quiet"))
     for name, x, y, share, kind in points:
         radius = 11 * float(np.sqrt(max(share, 0.02)))
         body.append(
             f'<circle cx="{across(x):.1f}" cy="{up(y):.1f}" r="{radius:.1f}" class="dot soft {kind}"/>'
         )
-        body.append(text(across(x), up(y) - radius - 5, name, "middle"))
+        body.append(text(across(x) - radius - 5, up(y) + 4, name, "end"))
     return frame(width, height, title, "".join(body))
 
 

@@ -129,6 +129,14 @@ def verdict(found: Change, metric: Metric, sentences: int) -> Word | None:
     return "undecidable"
 
 
+def needed(found: Change, metric: Metric, sentences: int) -> int | None:
+    """Sentences with which the interval would fit into the margin if nothing differed: its width falls with the root of
+    their number. None for a metric without a margin, or too few sentences to tell its width."""
+    if metric.margin is None or sentences < FEWEST:
+        return None
+    return int(np.ceil(sentences * ((found.high - found.low) / 2 / metric.margin) ** 2))
+
+
 def worsening(estimate: float, metric: Metric) -> float:
     """How far a change goes in the direction that is worse; negative where it is better."""
     apart = estimate - (1.0 if metric.ratio else 0.0)

@@ -48,7 +48,10 @@ class Workers:
         if self._pool is None:
             then(job(*arguments))
             return
-        self._waiting[self._pool.submit(job, *arguments)] = then
+        try:
+            self._waiting[self._pool.submit(job, *arguments)] = then
+        except BrokenProcessPool as error:
+            raise _ended() from error
         self._hand_over(self._most)
 
     def finish(self) -> None:
@@ -63,13 +66,16 @@ class Workers:
                 try:
                     then(future.result())
                 except BrokenProcessPool as error:
-                    raise WorkerError(
-                        "a process that measures was ended from outside",
-                        hint="the same command goes on from here",
-                    ) from error
+                    raise _ended() from error
             if len(self._waiting) <= most:
                 return
             wait(self._waiting, return_when=FIRST_COMPLETED)
+
+
+def _ended() -> WorkerError:
+    return WorkerError(
+        "a process that measures was ended from outside", hint="the same command goes on from here"
+    )
 
 
 def _leave_interrupts_to_the_parent() -> None:
