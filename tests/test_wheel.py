@@ -54,7 +54,7 @@ def test_the_wheel_holds_every_module_and_asset_and_nothing_else(wheel: Path) ->
     corpus = [ROOT / "calibration" / "corpus.toml", *(ROOT / "calibration" / "sentences").rglob("*.txt")]
     assert names == {f.relative_to(ROOT).as_posix() for f in files} | {
         f"tts_trt/_calibration/{f.relative_to(ROOT / 'calibration').as_posix()}" for f in corpus
-    }
+    } | {"tts_trt/_report/sentences.txt"}
     assert "tts_trt/assets/nano/config.json" in names
 
 
