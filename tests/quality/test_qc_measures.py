@@ -103,6 +103,15 @@ def test_a_fainter_stretch_and_a_faded_end_are_as_faint_as_they_are() -> None:
     assert faded.value == pytest.approx(-13, abs=2.5) and faded.start == pytest.approx(1.5, abs=0.01)
 
 
+def test_a_pause_is_neither_a_drop_nor_a_faded_end() -> None:
+    paused = of(buzz(1.0), noise(0.6), buzz(0.3))
+    assert qc_levels.level_drop(*paused).value == pytest.approx(0, abs=0.7)
+    assert qc_levels.fading_end(*paused).value == pytest.approx(0, abs=0.7)
+    dropped = qc_levels.level_drop(*of(buzz(0.6), noise(0.4), buzz(0.7, 0.02), noise(0.4), buzz(0.8)))
+    assert dropped.value == pytest.approx(-14, abs=0.7)
+    assert 0.5 < dropped.start < 1.1 and 1.5 < dropped.end < 2.2  # pauses beside it are in it or not
+
+
 def test_a_steady_voice_has_no_click_and_a_lone_sample_does() -> None:
     assert qc_sound.click(*of(noise(0.1), buzz(0.8), noise(0.1))).value < 8
     wave = buzz(1.0)

@@ -127,4 +127,5 @@ class Signal:
 @lru_cache
 def _filters(rate: int, size: int) -> Floats:
     filters = np.asarray(slaney_filters(rate, size, BANDS), np.float64)
-    return filters / np.maximum(filters.sum(1, keepdims=True), 1e-12)
+    unit: Floats = filters / np.maximum(filters.sum(1, keepdims=True), 1e-12)
+    return unit
