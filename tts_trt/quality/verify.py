@@ -30,7 +30,8 @@ DEMO = (
 
 LEAST_RMS = 0.003  # -50 dBFS: below this a sentence was not spoken
 CLIPPED = 0.999  # samples beyond this are at full scale
-LEAST_TOP1 = {"fp32": 0.999, "fp16": 0.99, "int8": 0.97}
+LEAST_TOP1 = {"fp32": 0.999, "fp16": 0.99, "int8": 0.95}
+"""Of some two hundred best codes, where one is half a point and kernels differ from CPU to CPU; broken scales cost more."""
 
 INT8_KERNELS = frozenset(
     {
