@@ -12,6 +12,7 @@ import statistics
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -166,22 +167,18 @@ def step_times(synthesizer: Synthesizer, repeats: int = 12) -> tuple[dict[int, f
     dims = synthesizer.dims
     rows = np.zeros((1, RECOMPUTED_ROWS, dims.gpt.dim), np.float32)
     times: dict[int, float] = {}
-    with synthesizer.decode_cache() as cache:
+    with synthesizer.decode_slots() as slots:
 
-        def median_ms(count: int, position: int) -> float:
-            cache.reset()
-            cache.pos_B = np.full(1, position, np.int64)
-            fed, lengths = rows[:, :count], np.full(1, count, np.int64)
-            measured = []
-            for _ in range(repeats):
-                measured.append(_timed(lambda: cache.append(fed, lengths)[0].numpy()))
-                if count > 1:
-                    cache.reset()
-            return 1e3 * statistics.median(measured)
+        def median_ms(work: Callable[[], object]) -> float:
+            return 1e3 * statistics.median(_timed(work) for _ in range(repeats))
+
+        def recompute() -> None:
+            slots.cache.reset()
+            slots.cache.append(rows, np.full(1, RECOMPUTED_ROWS, np.int64))[0].numpy()
 
         for position in STEPS_AT:
-            times[position] = median_ms(1, position)
-        return times, median_ms(RECOMPUTED_ROWS, 0), cache.bytes
+            times[position] = median_ms(partial(slots.step_at, position))
+        return times, median_ms(recompute), slots.cache.bytes
 
 
 def render(found: dict[str, Any]) -> RenderableType:

@@ -98,6 +98,12 @@ class Slots:
         scores = self.logits_BV if self._device.host else self.logits_BV[:, :1]
         return self._device.read(self._out["code"]), self._device.read(scores)
 
+    def step_at(self, slot: int) -> None:
+        """The transformer's step alone, every row at this slot of its cache, waited for: to measure it."""
+        self._device.write(self._out["next_pos"], np.full(self.rows, slot, np.int64))
+        self._gpt.launch()
+        self._device.synchronize()
+
     def _step_and_draw(self) -> None:
         self._gpt.launch()
         self._draw()

@@ -27,10 +27,10 @@ from tts_trt.runtime.decode import Decoded, Decoder, DecodeRow
 from tts_trt.runtime.device import Device
 from tts_trt.runtime.executors import AUTO
 from tts_trt.runtime.finish import Heard, check, fade, join, levelled
-from tts_trt.runtime.kv_cache import KvCache
 from tts_trt.runtime.plan import Plan, Planner, Segment
 from tts_trt.runtime.request import Request, Result, SegmentInfo
 from tts_trt.runtime.sampling import mel_noise
+from tts_trt.runtime.slots import Slots
 from tts_trt.runtime.stream import ChunkedWave
 from tts_trt.runtime.voice import Source, Voice, VoiceEncoder
 
@@ -85,10 +85,10 @@ class Synthesizer:
         return self.encoder.encode(voice)
 
     @contextmanager
-    def decode_cache(self, rows: int = 1) -> Iterator[KvCache]:
-        """A cache from the pool, for measurements of the code model alone."""
+    def decode_slots(self, rows: int = 1) -> Iterator[Slots]:
+        """From the pool, for measurements of the code model alone."""
         with self._decoder.slots(rows) as slots:
-            yield slots.cache
+            yield slots
 
     def synthesize(self, request: Request, cancel: threading.Event | None = None) -> Result:
         return self.synthesize_batch([request], cancel)[0]
