@@ -15,6 +15,9 @@ PACKAGE = "tts_trt"
 LONGEST = 400
 
 BASE = {
+    "choice",
+    "journal",
+    "policy",
     "errors",
     "dims",
     "spec",
@@ -38,12 +41,13 @@ SEES: dict[str, set[str]] = {
     "runtime": {"base", "frontend", "runtime"},
     "quality": {"base", "frontend", "model", "runtime", "quality"},
     "report": {"base", "frontend", "runtime", "quality", "report"},
+    "render": {"base", "frontend", "runtime", "quality", "render"},
     "serve": {"base", "frontend", "runtime", "serve"},
 }
 """Level -> levels it may import. What is not listed here is the command line, which sees all."""
 COMMANDS = {"__init__", "__main__", "cli", "commands", "pipeline"}
 
-WITHOUT_TORCH = {"base", "frontend", "build", "runtime", "report", "serve"}
+WITHOUT_TORCH = {"base", "frontend", "build", "runtime", "report", "render", "serve"}
 TRAINING = {"torch", "onnx", "onnxscript", "safetensors"}
 OPTIONAL = TRAINING | {
     "cryptography",
