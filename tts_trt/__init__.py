@@ -29,6 +29,7 @@ from tts_trt.errors import (
 
 if TYPE_CHECKING:
     from tts_trt.doctor import Diagnosis, diagnose
+    from tts_trt.runtime.loading import Bundle
     from tts_trt.runtime.request import Request, Result
     from tts_trt.runtime.sampling import SamplingParams
     from tts_trt.runtime.synthesizer import Synthesizer
@@ -38,6 +39,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "BuildError",
+    "Bundle",
     "BundleError",
     "ConfigError",
     "Diagnosis",
@@ -60,6 +62,7 @@ __all__ = [
 ]
 
 _HOMES = {
+    "Bundle": "tts_trt.runtime.loading",
     "Diagnosis": "tts_trt.doctor",
     "Request": "tts_trt.runtime.request",
     "Result": "tts_trt.runtime.request",

@@ -38,7 +38,7 @@ def load_bundle(folder: Path | str, *, threads: int = 0, device: str = AUTO) -> 
     """BundleError for a damaged bundle, EngineError for graphs that do not keep their contract or cannot run here."""
     folder = Path(folder)
     manifest = verified(folder)
-    dims, limits = _dims(folder, manifest), from_dict(Limits, manifest.limits, "limits")
+    dims, limits = dims_of(folder, manifest), limits_of(manifest)
     tokenizer = PhoneTokenizer.from_dir(_config(folder, manifest).parent)
     voices = {name: folder / file for name, file in manifest.assets.voices.items()}
     engines = open_engines(folder, manifest, graph_specs(dims, limits), threads=threads, device=device)
@@ -50,8 +50,8 @@ def obstacle(folder: Path, manifest: Manifest) -> str | None:
     smallest of them tells."""
     if manifest.executor.name not in TENSORRT:
         return None
-    limits = from_dict(Limits, manifest.limits, "limits")
-    specs = {"prompt": graph_specs(_dims(folder, manifest), limits)["prompt"]}
+    limits = limits_of(manifest)
+    specs = {"prompt": graph_specs(dims_of(folder, manifest), limits)["prompt"]}
     try:
         with open_engines(folder, manifest, specs):
             return None
@@ -63,12 +63,16 @@ def _config(folder: Path, manifest: Manifest) -> Path:
     return folder / (manifest.assets.dims or "assets/config.json")
 
 
-def _dims(folder: Path, manifest: Manifest) -> ModelDims:
+def dims_of(folder: Path, manifest: Manifest) -> ModelDims:
     config = _config(folder, manifest)
     try:
         return from_dict(ModelDims, json.loads(config.read_bytes()), config.name)
     except (OSError, ValueError) as error:
         raise BundleError(f"{config} cannot be read: {error}", hint=REBUILD) from error
+
+
+def limits_of(manifest: Manifest) -> Limits:
+    return from_dict(Limits, manifest.limits, "limits")
 
 
 def verified(folder: Path) -> Manifest:
