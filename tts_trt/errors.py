@@ -12,7 +12,9 @@
     ├── BundleError           a bundle that is truncated, edited, foreign or too new
     ├── EngineError           an engine that cannot be loaded or bound
     │   └── LibraryError      a library that is not here: it can neither build (it is a BuildError too) nor run
-    └── SynthesisError        audio that must not leave the program: NaN, silent, cut short
+    ├── SynthesisError        audio that must not leave the program: NaN, silent, cut short
+    ├── Busy                  as many requests wait as may; ``retry_after`` says when to come again
+    └── DeadlineExceeded      a request whose time was up before its audio was whole
 
 An error says what was found, what was expected and, in ``hint``, the command or change that mends it.
 """
@@ -79,4 +81,16 @@ class LibraryError(BuildError, EngineError):
 
 
 class SynthesisError(TtsTrtError):
+    pass
+
+
+class Busy(TtsTrtError):
+    """``retry_after``: seconds until there should be room."""
+
+    def __init__(self, message: str, *, retry_after: float, hint: str | None = None) -> None:
+        super().__init__(message, hint=hint)
+        self.retry_after = retry_after
+
+
+class DeadlineExceeded(TtsTrtError):
     pass
