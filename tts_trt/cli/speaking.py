@@ -45,3 +45,44 @@ def synth(
         log.print(f"[yellow]{warning}[/yellow]")
     if as_json:
         print_json(report)
+
+
+@app.command()
+def serve(
+    bundle: Annotated[
+        list[Path] | None, typer.Option(help="folder of a bundle; more than one may be given")
+    ] = None,
+    config: Annotated[Path | None, typer.Option(help="settings in TOML; see docs/serving.md")] = None,
+    host: Annotated[
+        str | None, typer.Option(help="address to bind; beyond this machine only with keys")
+    ] = None,
+    port: Annotated[int | None, typer.Option(min=0, max=65535, help="0: any free one")] = None,
+    keys: Annotated[Path | None, typer.Option(help="file of API keys")] = None,
+    make_key: Annotated[
+        str | None, typer.Option(help="add a key of this name to the file, print it once, end")
+    ] = None,
+    voices: Annotated[
+        Path | None, typer.Option(help="folder of uploaded voices; default: forgotten at the end")
+    ] = None,
+    public_key: Annotated[Path | None, typer.Option(help="serve only bundles signed by it")] = None,
+    report: Annotated[Path | None, typer.Option(help="report.json that policies choose bundles by")] = None,
+    threads: Annotated[int | None, typer.Option(min=0, max=256, help="CPU threads, 0: all cores")] = None,
+    device: Annotated[str | None, typer.Option(help="auto, cpu, cuda or cuda:N")] = None,
+) -> None:
+    """Serve bundles over HTTP: OpenAI's speech API, voices, metrics."""
+    from tts_trt.commands import serve as command
+
+    if make_key is not None:
+        typer.echo(command.new_key(config, keys, make_key))
+        return
+    command.serve(
+        config,
+        server={"host": host, "port": port, "keys": keys, "voices": voices},
+        engines={
+            "bundles": bundle or None,
+            "public_key": public_key,
+            "report": report,
+            "threads": threads,
+            "device": device,
+        },
+    )
