@@ -112,23 +112,26 @@ async function speak() {
   const mine = (running = new AbortController());
   const names = at("compare").checked ? [at("bundle").value, at("bundle-b").value] : [at("bundle").value];
   for (const take of takes) take.close();
-  takes = names.map((name, i) => new Take(name, { silent: i > 0, told: onlyOne }));
+  const made = (takes = names.map((name, i) => new Take(name, { silent: i > 0, told: onlyOne })));
   at("takes").replaceChildren(...takes.map(({ card }) => card));
   at("takes").classList.toggle("pair", takes.length > 1);
   at("takes").scrollIntoView({ block: "nearest" });
   busy(true);
   try {
-    for (const take of takes) heard(await take.run(request(take.name), mine.signal));
+    for (const take of made) heard(await take.run(request(take.name), mine.signal));
   } catch (error) {
     if (error.name !== "AbortError") refused(error);
   } finally {
+    for (const take of made) if (!take.seconds) take.close();
     if (running === mine) busy(false);
   }
 }
 
-/** Two takes are never heard at once; the second goes on where the first stood. */
+/** Two takes are never heard at once; the second goes on where the first stood: its place, or null. */
 function onlyOne(playing) {
-  for (const take of takes) if (take !== playing) take.pause();
+  const other = takes.find((take) => take !== playing && take.chosen);
+  other?.pause();
+  return other?.position ?? null;
 }
 
 function heard({ name, seconds, first, underruns }) {

@@ -17,7 +17,7 @@ export class Take {
   #arriving = true;
   #link = null;
 
-  /** `told` hears of every start, with this take. */
+  /** `told` hears of every start, with this take, and answers where another one stopped for it, or null. */
   constructor(name, { silent, told }) {
     this.name = name;
     this.told = told;
@@ -37,8 +37,19 @@ export class Take {
     return this.#card;
   }
 
+  /** Being heard, or waiting for sound to go on. */
+  get chosen() {
+    return this.#chosen;
+  }
+
+  /** Into it. */
   get position() {
     return this.#player.position;
+  }
+
+  /** Of sound that has come. */
+  get seconds() {
+    return this.#player.seconds;
   }
 
   /** Speaks; resolves to the figures when the last sample has come. Refusal and AbortError as from `speak`; TypeError for a
@@ -48,7 +59,6 @@ export class Take {
       return await this.#receive(body, signal);
     } catch (error) {
       if (this.#player.seconds) this.#cut(error);
-      else this.close();
       throw error;
     } finally {
       this.#arriving = false;
@@ -61,10 +71,11 @@ export class Take {
     else this.play();
   }
 
-  /** From where it stands, or from `from` seconds. */
-  play(from = this.#player.position) {
+  /** From `from` seconds; else from where another one just was, or from where it stood itself. */
+  play(from = null) {
+    const elsewhere = this.told(this);
     this.#chosen = true;
-    this.told(this);
+    from ??= elsewhere ?? this.#player.position;
     this.#player.play(from < this.#player.seconds - 0.05 ? from : 0);
   }
 
