@@ -9,10 +9,11 @@ and what differs; an unknown key is an error. Comments in the shipped files say 
 
 from __future__ import annotations
 
+import json
 import math
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
@@ -159,6 +160,12 @@ SCENARIOS: dict[str, type[Dubbing] | type[Live] | type[Audiobook]] = {
 
 def scenario_of(policy: Policy) -> str:
     return next(name for name, kind in SCENARIOS.items() if isinstance(policy, kind))
+
+
+def to_json(policy: Policy) -> dict[str, Any]:
+    """Every setting, as JSON has it."""
+    made: dict[str, Any] = json.loads(json.dumps({SCENARIO: scenario_of(policy), **asdict(policy)}))
+    return made
 
 
 def shipped(kind: type[P]) -> P:

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from tts_trt.cli.app import app, log, print_json
+from tts_trt.cli.app import app, log, print_json, progress
 from tts_trt.cli.options import DeviceOption, JsonOption, ThreadsOption
 
 
@@ -86,3 +86,72 @@ def serve(
             "device": device,
         },
     )
+
+
+@app.command()
+def render(
+    script: Annotated[Path, typer.Argument(help="a book, subtitles (.srt) or lines", show_default=False)],
+    policy: Annotated[str, typer.Option(help="dubbing, live, audiobook, or a .toml that names one of them")],
+    out: Annotated[Path, typer.Option(help="WAV or FLAC file to write")] = Path("out.flac"),
+    bundle: Annotated[
+        list[Path] | None, typer.Option(help="bundle to choose from; repeat; default: all in engines/")
+    ] = None,
+    report: Annotated[Path | None, typer.Option(help="report.json that bundles are chosen by")] = None,
+    voice: Annotated[
+        str | None, typer.Option(help="a voice of the bundle, or a recording; default: its first")
+    ] = None,
+    emotion: Annotated[str | None, typer.Option(help="happy:0.6,calm:0.2")] = None,
+    emotion_audio: Annotated[Path | None, typer.Option(help="recording to take the emotion from")] = None,
+    seed: Annotated[int, typer.Option(min=0)] = 0,
+    duration: Annotated[
+        float | None, typer.Option(help="dubbing: seconds a text fills to the sample")
+    ] = None,
+    cues: Annotated[Path | None, typer.Option(help="dubbing: folder for one more file per cue")] = None,
+    work: Annotated[
+        Path | None, typer.Option(help="audiobook: folder that a stopped run goes on in; default: OUT.work")
+    ] = None,
+    qc: Annotated[Path | None, typer.Option(help="limits of quality control; default: the model's")] = None,
+    threads: ThreadsOption = 0,
+    device: DeviceOption = "auto",
+    as_json: JsonOption = False,
+) -> None:
+    """Speak a whole script under a policy: exact times, soonest sound, or a checked book."""
+    from tts_trt.commands import render as command
+
+    asked = command.Asked(
+        script, policy, out, tuple(bundle or ()), report, voice, emotion, emotion_audio, seed, duration, work, cues,
+        qc, threads, device,
+    )  # fmt: skip
+    with progress("render") as told:
+        made = command.run(asked, told)
+    log.print(f"{out}: {made['seconds']:.2f} s", highlight=False)
+    for note in made["notes"]:
+        log.print(f"  {note}", highlight=False, markup=False, soft_wrap=True)
+    for warning in made["warnings"]:
+        log.print(warning, style="yellow", highlight=False, markup=False, soft_wrap=True)
+    if as_json:
+        print_json(made)
+
+
+@app.command()
+def export_triton(
+    bundle: Annotated[list[Path] | None, typer.Option(help="folder of a bundle; repeat")] = None,
+    out: Annotated[Path, typer.Option(help="model repository to write; must not be there yet")] = Path(
+        "triton"
+    ),
+    public_key: Annotated[
+        Path | None, typer.Option(help="PEM file; bundles must be signed by it, here and when Triton starts")
+    ] = None,
+    graphs: Annotated[bool, typer.Option(help="each graph as a model of its own, too")] = True,
+    threads: ThreadsOption = 0,
+    as_json: JsonOption = False,
+) -> None:
+    """A model repository for NVIDIA Triton: the pipeline as one streaming model, and its graphs."""
+    from tts_trt.commands.export_triton import run
+
+    made = run(bundle or [], out, public_key=public_key, graphs=graphs, threads=threads)
+    log.print(f"{out}: {len(made['models'])} models", highlight=False)
+    for note in made["notes"]:
+        log.print(f"  {note}", highlight=False, markup=False)
+    if as_json:
+        print_json(made)

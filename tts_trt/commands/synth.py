@@ -116,10 +116,12 @@ def warnings(result: Result, request: Request, acted: tuple[str, ...]) -> list[s
         for i, segment in enumerate(result.segments)
         if segment.finish != "stop" and request.duration is None
     ]
-    if request.emotion:
-        foreign = [n for n, w in zip(EMOTIONS, request.emotion, strict=True) if w > 0 and n not in acted]
-        if foreign:
-            found.append(
-                f"this voice was not taught {', '.join(foreign)}; it uses a neighbour of {', '.join(acted)}"
-            )
-    return found
+    return found + untaught(request.emotion, acted)
+
+
+def untaught(emotion: tuple[float, ...] | None, acted: tuple[str, ...]) -> list[str]:
+    """A warning for emotions that the voice cannot act."""
+    foreign = [n for n, w in zip(EMOTIONS, emotion or (), strict=False) if w > 0 and n not in acted]
+    if not foreign:
+        return []
+    return [f"this voice was not taught {', '.join(foreign)}; it uses a neighbour of {', '.join(acted)}"]

@@ -92,6 +92,7 @@ _ANY_NUMBER = re.compile(rf"(?:(?<![\w)])-(?=\d))?(?:{_NUMBER})")
 _PUNCTUATION = re.compile(r"[\s,.?!]*[,.?!][\s,.?!]*")
 _STRAY_APOSTROPHE = re.compile(r"(?<![A-Za-z])'+|'+(?![A-Za-z])|(?<=')'+")
 _SENTENCE_END = re.compile(r"(?<=[.?!])\s+")
+_WRITTEN_END = re.compile(r"""([^\s.?!…]*)([.?!…]+)["'”’»)\]*_]*\s+(?=["'“‘«(\[*_]*([^\s"'“‘«(\[*_]))""")
 
 
 def normalise(text: str, max_characters: int = MAX_CHARACTERS) -> str:
@@ -114,6 +115,22 @@ def normalise(text: str, max_characters: int = MAX_CHARACTERS) -> str:
             f"nothing can be spoken in {text[:40]!r}", hint="give at least one word of letters or digits"
         )
     return result
+
+
+def sentences(text: str) -> list[str]:
+    """Sentences of a paragraph as it is written, quotation marks and stars of emphasis included. Neither an abbreviation
+    nor an initial ends one, nor what goes on in lower case."""
+    made, first = [], 0
+    for match in _WRITTEN_END.finditer(text):
+        word, mark, following = match.groups()
+        word = word.lstrip("\"'“‘«([*_")
+        shortened = mark == "." and (
+            word.lower() in _ABBREVIATIONS or (len(word) == 1 and word.isupper() and word != "I")
+        )
+        if not (shortened or following.islower()):
+            made.append(text[first : match.end()].strip())
+            first = match.end()
+    return [*made, text[first:].strip()] if text[first:].strip() else made
 
 
 def split_segments(text: str, max_units: int, count: Callable[[str], int] = len) -> list[str]:
