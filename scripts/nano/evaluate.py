@@ -194,9 +194,20 @@ class Evaluation:
         return {
             "nano": self._rates(own),
             "flite": self._rates(flite),
+            "pearson_beside_flite": self._beside_flites_pace(),
             "length_ratio_median": float(np.median([b for b in both if b])) if any(both) else None,
             "length_within_30_percent": float(np.mean([abs(b - 1) <= NEAR for b in both])),
         }
+
+    def _beside_flites_pace(self) -> float:
+        """Correlation of the rate asked for with flite's natural length of the very sentence over the voice's length: flite
+        stretches all of a sentence alike, so that length is known to the sample, with no table of durations in between."""
+        pairs = [
+            (u.rate, u.seconds * u.rate / r.seconds)
+            for u, r in zip(self.utterances, self.said, strict=True)
+            if r
+        ]
+        return pearson(*(np.array(side) for side in zip(*pairs, strict=True)))
 
     def _rates(self, measured_N: Sequence[Prosody | None]) -> dict[str, float]:
         """Correlation of asked and measured rates: plainly, and of their logarithms within each voice, as the table of

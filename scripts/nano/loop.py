@@ -119,7 +119,8 @@ def train(
 ) -> None:
     """Run to ``chosen.steps``, resuming from ``<work>/<name>.pt``; ``loss_of`` returns parts, "loss" is minimised.
 
-    ``scaffold`` is trained along and kept in the checkpoint, apart from the model: heads that only the losses need.
+    ``scaffold`` is trained along and kept in the checkpoint, apart from the model: heads that only the losses need. A checkpoint
+    of weights alone, as ``unpack`` writes it, gets a fresh optimiser and a schedule of its own, warm-up included.
     A line per 50 steps goes to ``<work>/<name>.csv`` and to the terminal.
     """
     checkpoint, curve = chosen.work / f"{name}.pt", chosen.work / f"{name}.csv"
@@ -127,21 +128,23 @@ def train(
     optimiser = torch.optim.AdamW(
         trained.parameters(), lr=chosen.lr, betas=(0.9, 0.98), weight_decay=weight_decay
     )
-    first = 0
+    first = origin = 0
     if checkpoint.exists():
         state = torch.load(checkpoint, map_location=chosen.device, weights_only=True)
         model.load_state_dict(state["model"])
-        if scaffold:
-            scaffold.load_state_dict(state["scaffold"])
-        optimiser.load_state_dict(state["optimiser"])
         first = state["step"]
+        origin = state.get("origin", 0 if "optimiser" in state else first)
+        if "optimiser" in state:
+            optimiser.load_state_dict(state["optimiser"])
+            if scaffold:
+                scaffold.load_state_dict(state["scaffold"])
         # a resumed run must not repeat the first run's batches
         seed_all(chosen.seed + first)
     means: dict[str, float] = {}
     began = time.monotonic()
     for step in range(first, chosen.steps):
         for group in optimiser.param_groups:
-            group["lr"] = learning_rate(step, chosen.steps, chosen.lr)
+            group["lr"] = learning_rate(step - origin, chosen.steps - origin, chosen.lr)
         with torch.autocast(chosen.device.split(":")[0], dtype=torch.bfloat16, enabled=autocast):
             parts = loss_of(to_device(next(batches), chosen.device), step)
         optimiser.zero_grad(set_to_none=True)
@@ -159,7 +162,8 @@ def train(
                 figures |= {f"val_{k}": v for k, v in evaluate().items()}
             log(curve, step + 1, (time.monotonic() - began) / (step + 1 - first), figures)
         if (step + 1) % every == 0 or last:
-            state = {"model": model.state_dict(), "optimiser": optimiser.state_dict(), "step": step + 1}
+            state = {"model": model.state_dict(), "optimiser": optimiser.state_dict()}
+            state |= {"step": step + 1, "origin": origin}
             save_atomic(state | ({"scaffold": scaffold.state_dict()} if scaffold else {}), checkpoint)
 
 

@@ -183,10 +183,15 @@ def main() -> None:
     parser.add_argument("--heldout", type=Path, help="rendered sentences; by default those in --work")
     parser.add_argument("--count", type=int, default=40)
     parser.add_argument("--stages", nargs="+", choices=STAGES, default=STAGES)
+    parser.add_argument("--threads", type=int, default=1, help="of each graph")
     args = parser.parse_args()
-    torch.set_num_threads(1)
+    torch.set_num_threads(args.threads)
     utterances = load_corpus(args.heldout or args.work / "heldout", args.count)
-    tts = Synthesizer.from_bundle(args.bundle) if args.bundle else checkpoint_synthesizer(args.work)
+    tts = (
+        Synthesizer.from_bundle(args.bundle, threads=args.threads)
+        if args.bundle
+        else checkpoint_synthesizer(args.work)
+    )
     with tts:
         errors = stage_errors(tts, utterances, Recogniser.named(), args.stages)
     print(json.dumps({"sentences": len(utterances), "wer": breakdown(utterances, errors)}))

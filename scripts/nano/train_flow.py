@@ -1,7 +1,9 @@
 """Train the mel stage of the nano voice by flow matching: length regulator, latent projection and DiT estimator.
 
 Each item is a reference mel of the same voice (the prompt) and a target; the loss counts target frames only. Before the
-code model exists the latents are left out (phase "codes"); afterwards they are added (phase "latents").
+code model exists the latents are left out (phase "codes"); afterwards they are added (phase "latents"). A head that is not
+shipped foretells the mel from the condition and the style alone: it pulls the sound out of the latents with a gradient that does not pass
+the noise.
     python -m scripts.nano.train_flow --work build/nano [--smoke]
 """
 
@@ -12,6 +14,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
+from torch import nn
+from torch.nn import functional as F
 
 from scripts.nano.data import Features, Utterance, bucketed, pad_stack
 from scripts.nano.encoded import Encoded, load_teacher
@@ -26,6 +30,7 @@ from tts_trt.model.layers import lengths_to_mask
 
 MAX_PROMPT, MAX_TARGET = 60, 200  # mel frames while training
 DROP = 0.15  # share of rows trained without prompt, style and condition, for guidance
+FORETOLD_WEIGHT = 0.3
 
 
 @dataclass
@@ -93,9 +98,22 @@ class Items:
             yield self.make([offset + i for i in picked])
 
 
+class MelHead(nn.Module):
+    """Condition (B,T,C) and style (B,E) -> mel (B,n_mels,T). Only trained, never shipped."""
+
+    def __init__(self, dims: ModelDims) -> None:
+        super().__init__()
+        width = dims.regulator.channels + dims.style.embedding
+        self.layers = nn.Sequential(nn.Linear(width, 256), nn.GELU(), nn.Linear(256, dims.audio.n_mels))
+
+    def forward(self, condition: torch.Tensor, style: torch.Tensor) -> torch.Tensor:
+        style = style[:, None].expand(-1, condition.shape[1], -1)
+        return self.layers(torch.cat([condition, style], dim=-1)).transpose(1, 2)
+
+
 class Losses:
-    def __init__(self, model: MelStage, codec: SemanticCodec) -> None:
-        self.model, self.codec = model, codec
+    def __init__(self, model: MelStage, codec: SemanticCodec, head: MelHead) -> None:
+        self.model, self.codec, self.head = model, codec, head
 
     def condition(self, item: Item) -> torch.Tensor:
         """-> (B,T,C): prompt frames' condition, then the target's, row by row."""
@@ -129,8 +147,10 @@ class Losses:
             x, prompt * gate, item.lengths, t, item.style * gate[:, 0], condition * gate
         )  # fmt: skip
         spoken = (real[:, None] & ~prompt_mask).expand_as(velocity)
-        gap = (velocity.float() - (item.target - noise))[spoken]
-        return {"loss": gap.square().mean()}
+        gap = (velocity.float() - (item.target - noise))[spoken].square().mean()
+        foretold = self.head(condition, item.style).float()
+        sound = F.l1_loss(foretold[spoken], item.target[spoken])
+        return {"loss": gap + FORETOLD_WEIGHT * sound, "gap": gap, "sound": sound}
 
 
 @torch.no_grad()
@@ -138,10 +158,10 @@ def validate(model: MelStage, losses: Losses, items: list[Item]) -> dict[str, fl
     model.eval()
     kept = torch.get_rng_state()
     torch.manual_seed(0)
-    found = [float(losses(item, 0)["loss"]) for item in items]
+    found = [losses(item, 0) for item in items]
     torch.set_rng_state(kept)
     model.train()
-    return {"loss": sum(found) / len(found)}
+    return {k: sum(float(f[k]) for f in found) / len(found) for k in ("gap", "sound")}
 
 
 def silence_latents(model: MelStage) -> None:
@@ -154,14 +174,15 @@ def run(name: str, chosen, gpt: CodeModel | None, start_from: str | None) -> Non
     dims = nano_dims()
     utterances, features, encoded = setup(chosen.work, dims, 60 if chosen.smoke else None)
     model = MelStage(dims).to(chosen.device)
-    if start_from:
+    if start_from and not (chosen.work / f"{name}.pt").exists():
         model.load_state_dict(torch.load(chosen.work / f"{start_from}.pt", weights_only=True)["model"])
         silence_latents(model)
     source = Items(utterances, features, encoded, gpt)
     held = max(4, min(96, len(utterances) // 10))
     held_items = [source.make(list(range(i, min(i + 16, held)))) for i in range(0, held, 16)]
     validation = to_device(held_items, chosen.device)
-    losses = Losses(model, load_teacher(chosen.work, dims).codec.to(chosen.device))
+    head = MelHead(dims).to(chosen.device)
+    losses = Losses(model, load_teacher(chosen.work, dims).codec.to(chosen.device), head)
     lengths = [min(len(c), MAX_TARGET // 2) for c in encoded.codes[held:]]
     batches = source.endless(lengths, held, chosen.batch, chosen.seed)
     train(
@@ -172,6 +193,7 @@ def run(name: str, chosen, gpt: CodeModel | None, start_from: str | None) -> Non
         chosen,
         evaluate=lambda: validate(model, losses, validation),
         autocast=True,
+        scaffold=head,
     )
 
 

@@ -87,7 +87,9 @@ def report(
     seeds: Annotated[int, typer.Option(min=1, max=100, help="seeds of each sentence")] = 1,
     seed: Annotated[int, typer.Option(min=0, help="of the plan")] = 0,
     recogniser: Annotated[str, typer.Option(help="pocketsphinx, or module:function")] = "pocketsphinx",
-    opinion: Annotated[str, typer.Option(help="module:function that predicts opinions")] = "",
+    opinion: Annotated[
+        str, typer.Option(help="auto: DNSMOS where speechmos is installed; none; or module:function")
+    ] = "auto",
     gate: Annotated[Path | None, typer.Option(help="thresholds to keep (.toml), else exit code 1")] = None,
     listeners: Annotated[int, typer.Option(min=0, max=64, help="processes that measure")] = 1,
     threads: ThreadsOption = 0,

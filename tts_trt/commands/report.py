@@ -15,6 +15,7 @@ from rich.table import Table
 
 from tts_trt.errors import UsageError
 from tts_trt.models import ASSETS
+from tts_trt.quality import dnsmos
 from tts_trt.quality.opinion import Predictor
 from tts_trt.quality.qc_thresholds import FILE, Thresholds, shipped_thresholds
 from tts_trt.quality.speech import Recogniser, words_of
@@ -33,6 +34,7 @@ from tts_trt.report.write import write_report
 
 WORK = "work"
 COST_RUNS = 7
+AUTO, NOBODY = "auto", "none"  # whose opinions
 Progress = Callable[[str, int, int], None]
 
 
@@ -52,7 +54,7 @@ class Asked:
     device: str = "auto"
     listeners: int = 1
     recogniser: str = "pocketsphinx"
-    opinion: str = ""
+    opinion: str = AUTO
     gate: Path | None = None
 
 
@@ -63,8 +65,7 @@ def run(asked: Asked, progress: Progress) -> Report:
     if wordless := [text for text in texts if not words_of(text)]:
         raise UsageError(f"{wordless[0]!r} has no words to listen for", hint="leave it out of --texts")
     Recogniser.named(asked.recogniser)
-    if asked.opinion:
-        Predictor.named(asked.opinion)
+    opinion = _opinion(asked.opinion)
     with (
         opened(
             asked.baseline, asked.candidates,
@@ -77,7 +78,7 @@ def run(asked: Asked, progress: Progress) -> Report:
         plan = Plan(
             tuple(lines),
             min(asked.forced, len(lines)),
-            Ears(asked.recogniser, asked.opinion),
+            Ears(asked.recogniser, opinion),
             limits_of(subjects[0]),
             asked.threads,
             asked.device,
@@ -109,6 +110,16 @@ def limits_of(subject: Subject) -> Thresholds | None:
     return shipped_thresholds(subject.manifest.model.name)
 
 
+def _opinion(asked: str) -> str:
+    """Name of the predictor; DNSMOS where its network is installed and nobody else is named, empty for none. UsageError as
+    ``Predictor.named``."""
+    if asked == AUTO:
+        return dnsmos.NAME if dnsmos.model_file() else ""
+    if asked == NOBODY:
+        return ""
+    return Predictor.named(asked).name
+
+
 def _cost(subjects: Sequence[Subject], *, asked: Asked, progress: Progress) -> dict[str, Any]:
     paths = [subject.path for subject in subjects if subject.path]
     return measure(
@@ -127,7 +138,7 @@ def _settings(asked: Asked, plan: Plan) -> dict[str, Any]:
         "voices": sorted({line.voice for line in plan.lines}),
         "emotions": sorted({line.emotion for line in plan.lines}),
         "recogniser": asked.recogniser,
-        "opinion": asked.opinion or None,
+        "opinion": plan.ears.opinion or None,
         "gate": str(asked.gate) if asked.gate else None,
     }
 
