@@ -28,6 +28,7 @@ BASE = {
     "config",
     "doctor",
     "nvidia",
+    "official",
     "onnx_scan",
     "trt",
 }
@@ -63,9 +64,13 @@ OPTIONAL = TRAINING | {
     "pystoi",
     "pyworld",
     "scipy",
+    "sentencepiece",
     "tensorrt",
     "tensorrt_rtx",
+    "transformers",
     "uvicorn",
+    "wetext",
+    "yaml",
 }
 """Packages heavy or optional enough to be imported inside the function that needs them."""
 

@@ -85,8 +85,12 @@ class BundleWriter:
         path.parent.mkdir(parents=True, exist_ok=True)
         return path
 
-    def add(self, relative: str, source: Path) -> None:
-        shutil.copyfile(source, self.path(relative))
+    def add(self, relative: str, source: Path | bytes) -> None:
+        """A copy of a file, or a file with this content."""
+        if isinstance(source, bytes):
+            self.path(relative).write_bytes(source)
+        else:
+            shutil.copyfile(source, self.path(relative))
 
     def seal(self, **fields: Any) -> Manifest:
         """``fields`` of the manifest: all but ``files``, which is taken from the disk, and ``created``,

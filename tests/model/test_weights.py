@@ -13,7 +13,8 @@ from tests.model.tiny import TINY
 from tts_trt.dims import to_dict
 from tts_trt.errors import UsageError, WeightsError
 from tts_trt.model.family import TtsModel
-from tts_trt.model.weights import DERIVED, UNUSED, load_model, load_strictly
+from tts_trt.model.keys import DERIVED, UNUSED
+from tts_trt.model.weights import load_model, load_strictly
 from tts_trt.models import ModelFolder, find_model
 
 

@@ -23,7 +23,7 @@ from tts_trt.build.builder import BuildConfig, build_plan
 from tts_trt.build.profiles import resolve_profiles
 from tts_trt.errors import BuildError, BundleError
 from tts_trt.manifest import Assets, ExecutorRef, GraphEntry, Host, Manifest, ModelRef, RecipeRef
-from tts_trt.models import ModelFolder
+from tts_trt.models import DIMS, ModelFolder
 from tts_trt.spec import GraphSpec, Limits
 from tts_trt.trt import load_backend
 
@@ -78,7 +78,7 @@ def plan_fingerprint(plan: BundlePlan) -> str:
         {
             "graphs": {name: graph.onnx for name, graph in plan.graphs.items()},
             "weights": {name: graph.data for name, graph in plan.graphs.items() if graph.data.exists()},
-            "assets": _assets(plan.model),
+            "assets": plan.model.assets(),
             "limits": dataclasses.asdict(plan.limits),
             "recipe": plan.recipe.model_dump() if plan.recipe else plan.precision,
             "calibration": [plan.corpus_sha256, plan.calibration_sha256],
@@ -118,8 +118,8 @@ def build_bundle(
         return current
     target.parent.mkdir(parents=True, exist_ok=True)
     with BundleWriter(target) as writer:
-        for name, path in _assets(plan.model).items():
-            writer.add(f"assets/{name}", path)
+        for name, content in plan.model.assets().items():
+            writer.add(f"assets/{name}", content)
         entries = []
         for i, (name, graph) in enumerate(plan.graphs.items()):
             if progress:
@@ -214,8 +214,8 @@ def _fields(plan: BundlePlan, entries: list[GraphEntry], figures: dict[str, Any]
         "tts_trt": __version__,
         "model": ModelRef(
             name=model.name,
-            weights_sha256=sha256_file(model.weights),
-            config_sha256=sha256_file(model.config),
+            weights_sha256=model.weights_sha256,
+            config_sha256=model.config_sha256,
         ),
         "precision": plan.precision,
         "recipe": plan.recipe or RecipeRef(name=plan.precision),
@@ -235,14 +235,9 @@ def _fields(plan: BundlePlan, entries: list[GraphEntry], figures: dict[str, Any]
         "graphs": tuple(entries),
         "verification": figures,
         "assets": Assets(
-            dims="assets/config.json",
-            tokenizer="assets/tokenizer.json",
+            dims=f"assets/{DIMS}",
+            tokenizer=f"assets/{next(iter(model.text_tables))}",
             voices={name: f"assets/voices/{name}.wav" for name in model.voices},
         ),
     }
 
-
-def _assets(model: ModelFolder) -> dict[str, Path]:
-    """File name under ``assets/`` -> source."""
-    voices = {f"voices/{name}.wav": path for name, path in model.voices.items()}
-    return {"config.json": model.config, **model.text_tables, **voices}

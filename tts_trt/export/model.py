@@ -14,7 +14,6 @@ from dataclasses import asdict
 from pathlib import Path
 
 import onnx
-import torch
 
 from tts_trt.artifacts import sha256_file
 from tts_trt.atomic import write_atomic
@@ -32,9 +31,10 @@ from tts_trt.export.record import (
 )
 from tts_trt.export.to_onnx import check_graph, export_graph
 from tts_trt.model.family import TtsModel
+from tts_trt.model.official import modules_of
 from tts_trt.model.weight_norm import fold_weight_norm
 from tts_trt.model.weights import load_model
-from tts_trt.models import ModelFolder, read_dims
+from tts_trt.models import ModelFolder, OfficialFolder, read_dims
 from tts_trt.spec import GraphSpec, Limits, graph_specs
 
 SCRATCH = ".making-"
@@ -56,9 +56,7 @@ def export_model(
     if record is not None and is_current(record, wanted, out):
         return record
     made = _finished_graphs(record, wanted, out)
-    torch.manual_seed(0)
-    model = load_model(folder)
-    fold_weight_norm(model)
+    source = Modules(folder)
     specs = graph_specs(read_dims(folder), limits)
     out.mkdir(parents=True, exist_ok=True)
     for left in out.glob(f"{SCRATCH}*"):  # of an export that was killed
@@ -67,7 +65,7 @@ def export_model(
         if progress:
             progress(spec.name, i, len(specs))
         if not any(g.graph == spec.name for g in made):
-            made += _export_one(model, spec, out, precisions)
+            made += export_one(source.of(spec.name), spec, out, precisions)
             _write_record(ExportRecord(wanted, tuple(made), complete=False), out)
     final = ExportRecord(wanted, tuple(made), complete=True)
     _write_record(final, out)
@@ -88,9 +86,26 @@ def _finished_graphs(record: ExportRecord | None, wanted: str, out: Path) -> lis
     return [g for g in record.graphs if g.graph not in broken]
 
 
-def _export_one(
-    model: TtsModel, spec: GraphSpec, out: Path, precisions: tuple[str, ...]
-) -> list[GraphRecord]:
+class Modules:
+    """A model with its weight norms folded, as its graphs need it. Of an official directory only what the graph in hand is made of is
+    in memory: all of it is more than 6 GB, and exporting takes a multiple of a graph's share."""
+
+    def __init__(self, folder: ModelFolder) -> None:
+        self._folder = folder
+        self._kept: tuple[tuple[str, ...], TtsModel] | None = None
+
+    def of(self, graph: str) -> TtsModel:
+        parts = modules_of(graph) if isinstance(self._folder, OfficialFolder) else ()
+        if self._kept is None or self._kept[0] != parts:
+            self._kept = None  # let go before more is read
+            model = load_model(self._folder, graph)
+            fold_weight_norm(model)
+            self._kept = parts, model
+        return self._kept[1]
+
+
+def export_one(model: TtsModel, spec: GraphSpec, out: Path, precisions: tuple[str, ...]) -> list[GraphRecord]:
+    """One graph to ``out`` in every precision, each checked against torch. ExportError where it does not match."""
     records = []
     with tempfile.TemporaryDirectory(dir=out, prefix=SCRATCH) as scratch:
         raw = export_graph(model, spec, Path(scratch) / f"{spec.name}.onnx")

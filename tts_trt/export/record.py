@@ -49,8 +49,8 @@ def export_fingerprint(folder: ModelFolder, limits: Limits, precisions: Iterable
     ]
     return fingerprint(
         {
-            "weights": folder.weights,
-            "config": folder.config,
+            "weights": folder.weights_sha256,
+            "config": folder.config_sha256,
             "limits": asdict(limits),
             "precisions": sorted(precisions),
             "sources": {str(p.relative_to(PACKAGE)): sha256_file(p) for p in sources},

@@ -11,15 +11,9 @@ from torch import nn
 
 from tts_trt.errors import WeightsError
 from tts_trt.model.family import TtsModel
-from tts_trt.models import ModelFolder, read_dims
-
-DERIVED = ("pos_enc.pe", "input_pos", ".freqs", "num_batches_tracked", "lowpass.filter", "upsample.filter")
-"""Endings of buffers that follow from the dimensions: checkpoints may carry them or not."""
-
-UNUSED = ("semantic_codec.decoder.", "gpt.text_head.")
-"""Modules that only training needs: a checkpoint may leave them out."""
-
-SHOWN = 8  # offending keys an error names before it counts the rest
+from tts_trt.model.keys import DERIVED, UNUSED, listed
+from tts_trt.model.official import load_official
+from tts_trt.models import ModelFolder, OfficialFolder, read_dims
 
 
 def load_strictly(module: nn.Module, tensors: Mapping[str, torch.Tensor], where: str) -> None:
@@ -32,11 +26,7 @@ def load_strictly(module: nn.Module, tensors: Mapping[str, torch.Tensor], where:
         for k in own
         if k in tensors and tensors[k].shape != own[k].shape
     ]
-    problems = [
-        f"{len(keys)} {what}: {', '.join(keys[:SHOWN])}{' ...' if len(keys) > SHOWN else ''}"
-        for what, keys in (("missing", missing), ("unexpected", unexpected), ("mis-shaped", shapes))
-        if keys
-    ]
+    problems = listed(missing=missing, unexpected=unexpected, **{"mis-shaped": shapes})
     if problems:
         raise WeightsError(
             f"{where} does not fit the model's dimensions: " + "; ".join(problems),
@@ -47,9 +37,10 @@ def load_strictly(module: nn.Module, tensors: Mapping[str, torch.Tensor], where:
     )
 
 
-def load_model(folder: ModelFolder) -> TtsModel:
-    """The model of a folder, in eval mode."""
-    dims = read_dims(folder)
+def load_model(folder: ModelFolder, graph: str | None = None) -> TtsModel:
+    """The model of a folder, in eval mode. An official directory can be asked for what one ``graph`` is made of alone."""
+    if isinstance(folder, OfficialFolder):
+        return load_official(folder.dims(), folder.official.weights, graph)
     path = folder.weights
     try:
         tensors = load_file(path)
@@ -57,6 +48,6 @@ def load_model(folder: ModelFolder) -> TtsModel:
         raise WeightsError(
             f"{path} cannot be read: {error}", hint="restore the file; it may be cut short"
         ) from error
-    model = TtsModel(dims)
+    model = TtsModel(read_dims(folder))
     load_strictly(model, tensors, str(path))
     return model.eval()

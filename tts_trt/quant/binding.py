@@ -32,9 +32,10 @@ class Binding:
     corpus: Sha256
 
     @classmethod
-    def of(cls, weights: Path, graphs: Mapping[str, Path], corpus: str) -> Self:
-        """Of files on the disk; ``corpus`` is its SHA-256 already."""
-        return cls(sha256_file(weights), {name: sha256_file(path) for name, path in graphs.items()}, corpus)
+    def of(cls, weights: Path | str, graphs: Mapping[str, Path], corpus: str) -> Self:
+        """Of files on the disk; ``corpus``, and ``weights`` of more than one file, are SHA-256 already."""
+        model = sha256_file(weights) if isinstance(weights, Path) else weights
+        return cls(model, {name: sha256_file(path) for name, path in graphs.items()}, corpus)
 
     def only(self, graph: str) -> Self:
         """The part that concerns one graph. QuantError if it is not among ``graphs``."""

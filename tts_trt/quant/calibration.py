@@ -62,7 +62,7 @@ def calibrate(
     progress: Progress | None = None,
 ) -> Calibration:
     """Speak the corpus and write the folder; statistics of the same model, graphs and corpus are taken as they are."""
-    binding = Binding.of(model.weights, graphs, corpus.sha256())
+    binding = Binding.of(model.weights_sha256, graphs, corpus.sha256())
     if (found := _current(out / STATS, binding)) is not None:
         return Calibration(out, found, binding, fresh=False)
     utterances = corpus.draw()
