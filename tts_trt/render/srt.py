@@ -14,6 +14,7 @@ import html
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 from tts_trt.errors import TextError
 
@@ -44,10 +45,12 @@ def parse_srt(text: str) -> tuple[Cue, ...]:
     it starts or after 24 hours, or no cue at all."""
     lines = text.replace("\r\n", "\n").replace("\r", "\n").lstrip("\ufeff").split("\n")
     places = [i for i, line in enumerate(lines) if _ARROW in line]
-    if odd := next((i for i in range(places[0] if places else 0) if not _number_or_empty(lines[i])), None):
+    first = places[0] if places else 0
+    odd = next((i for i, line in enumerate(lines[:first]) if not _number_or_empty(line)), None)
+    if odd is not None:
         raise _no_times(odd, lines[odd])
     found: list[tuple[int, int, str, int]] = []
-    for place, following in zip(places, [*places[1:], len(lines)], strict=True):
+    for place, following in pairwise([*places, len(lines)]):
         start, end = _times(place, lines[place])
         words = _words(lines[place + 1 : following], last=following == len(lines))
         if words:
