@@ -95,7 +95,6 @@ class Case:
         self.lengths_B = np.full(batch, sizes.position)
         self.running = [False] * batch  # none has finished
         self.readings: deque[tuple[Reading, Reading]] = deque()
-        self.drawn = 0
 
     def measure(self) -> dict[str, Any]:
         self.start(greedy=True)
@@ -120,7 +119,6 @@ class Case:
         most = sizes.limits.codes_of(sizes.dims)
         params = [SamplingParams.of(sizes.dims, seed=b, greedy=greedy).forced(most) for b in range(batch)]
         self.slots.start(params, [0] * batch, self.lengths_B)
-        self.drawn = 0
         self.readings.clear()
 
     def prefill(self) -> None:
@@ -148,12 +146,10 @@ class Case:
         }
 
     def queue(self) -> None:
-        self.slots.draw(self.drawn, self.running)
-        self.drawn += 1
+        self.slots.draw(self.running)
 
     def serve(self) -> None:
-        self.readings.append(self.slots.draw(self.drawn, self.running))
-        self.drawn += 1
+        self.readings.append(self.slots.draw(self.running))
         if len(self.readings) > (0 if self.device.host else LAG):
             for reading in self.readings.popleft():
                 reading.value()

@@ -102,7 +102,7 @@ def test_voice_emotion_and_rate_change_what_is_said(tts: Synthesizer, recording:
         replace(plain, steps=2),
         replace(plain, guidance=0.0),
     ]
-    conditionings = [tts._conditioning(v, tts.voice(v.voice)) for v in variants[:6]]
+    conditionings = [tts.speech.conditioning(v, tts.voice(v.voice)) for v in variants[:6]]
     for i, one in enumerate(conditionings):
         assert all(np.abs(one - other).max() > 1e-4 for other in conditionings[:i])
     waves = [result.wave for result in tts.synthesize_batch(variants)]
@@ -113,7 +113,9 @@ def test_an_emotion_recording_at_alpha_0_is_the_voice_itself(tts: Synthesizer, r
     asked = Request("See me.", recording, emotion_audio=recording[::-1].copy(), alpha=0.0)
     own = Request("See me.", recording)
     voice = tts.voice(recording)
-    np.testing.assert_allclose(tts._conditioning(asked, voice), tts._conditioning(own, voice), atol=1e-5)
+    np.testing.assert_allclose(
+        tts.speech.conditioning(asked, voice), tts.speech.conditioning(own, voice), atol=1e-5
+    )
 
 
 def test_a_recording_is_encoded_once(tts: Synthesizer, recording: np.ndarray, tmp_path: Path) -> None:

@@ -1,7 +1,6 @@
 """Codes to wave: mel condition, flow, vocoder. Every call takes a list of rows and runs them as one batch.
 
-Legend: B rows, M codes, T mel frames, P prompt frames (reference, or reference and what was already said), m mel bins,
-c condition channels, D latent width, S samples. Rows differ in length; each comes back at its own. What a stage leaves on
+Legend: B rows, M codes, T mel frames, m mel bins, c condition channels, D latent width, S samples. Rows differ in length; each comes back at its own. What a stage leaves on
 the device the next one reads there: between the codes and the wave nothing visits the host.
 """
 
@@ -15,19 +14,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tts_trt.dims import ModelDims
-from tts_trt.frontend.timing import nearest_index, time_grid
-from tts_trt.runtime.decode import padded
-from tts_trt.runtime.device import Array, Device, Tensor
+from tts_trt.frontend.timing import nearest_index
+from tts_trt.runtime.device import Device, Tensor
 from tts_trt.runtime.engine import Engines
+from tts_trt.runtime.flow import FEWEST_FRAMES, EulerBatch, FlowJob, FlowRow, Rows
+from tts_trt.runtime.rows import padded
+
+__all__ = ["FEWEST_FRAMES", "Acoustic", "ConditionJob", "FlowJob", "Rows"]
 
 FloatArray = NDArray[np.float32]
-Rows = Array | Tensor
-"""On the host or on the device."""
-
-FEWEST_FRAMES = 4
-"""Lower end of the frame axis in the graph contracts; shorter rows are padded up to it."""
-
-ALIGNED_FLOATS = 64  # 256 bytes
 
 
 @dataclass(frozen=True)
@@ -35,26 +30,6 @@ class ConditionJob:
     codes_M: NDArray[np.int64]
     latents_MD: Rows | None  # None: a reference's own codes
     frames: int  # mel frames to stretch the codes to
-
-
-@dataclass(frozen=True)
-class FlowJob:
-    """The condition and the prompt come in parts, which follow each other in time."""
-
-    condition_Tc: Sequence[Rows]  # of prompt and target frames
-    prompt_mP: Sequence[Rows]
-    noise_mT: FloatArray  # of the target frames
-    style_E: FloatArray
-    steps: int
-    guidance: float
-
-    @property
-    def prompt_frames(self) -> int:
-        return sum(part.shape[1] for part in self.prompt_mP)
-
-    @property
-    def frames(self) -> int:
-        return sum(part.shape[0] for part in self.condition_Tc)
 
 
 class Acoustic:
@@ -91,32 +66,19 @@ class Acoustic:
 
     def flow(self, jobs: Sequence[FlowJob]) -> list[Tensor]:
         """-> mel (m,T) of the target frames per row. Rows may take different numbers of Euler steps."""
-        device, mels, most = (
-            self.device,
-            self.dims.audio.n_mels,
-            max(FEWEST_FRAMES, *(job.frames for job in jobs)),
-        )
-        condition_BTc = device.zeros((len(jobs), most, self.dims.regulator.channels), np.float32)
-        prompt_BmT = device.zeros((len(jobs), mels, most), np.float32)
-        x_BmT = device.zeros((len(jobs), mels, most), np.float32)
-        for b, job in enumerate(jobs):
-            _in_a_row(condition_BTc[b], job.condition_Tc, 0)
-            _in_a_row(prompt_BmT[b], job.prompt_mP, 1)
-            device.write(x_BmT[b, :, job.prompt_frames : job.frames], job.noise_mT)
-        fixed = {
-            "condition": condition_BTc,
-            "prompt": prompt_BmT,
-            "style": device.upload(np.stack([job.style_E for job in jobs])),
-            "lengths": device.upload(np.array([job.frames for job in jobs], np.int64)),
-            "prompt_lengths": device.upload(np.array([job.prompt_frames for job in jobs], np.int64)),
-            "guidance": device.upload(np.array([job.guidance for job in jobs], np.float32)),
-        }
-        times = device.upload(_grids([job.steps for job in jobs]))
-        step = self._engines["flow_step"]
-        for k in range(times.shape[1]):
-            t_B, dt_B = (times[i, k, : len(jobs)] for i in range(2))
-            x_BmT = step.launch({"x": x_BmT, "t": t_B, "dt": dt_B, **fixed})["x_out"]
-        return [x_BmT[b, :, job.prompt_frames : job.frames] for b, job in enumerate(jobs)]
+        rows = [self.row(job) for job in jobs]
+        batch = self.together(rows)
+        for _ in range(max(job.steps for job in jobs)):
+            batch.step()
+        return [row.mel_mT for row in rows]
+
+    def row(self, job: FlowJob, frames: int = 0) -> FlowRow:
+        """A row before its first step, padded to at least ``frames``."""
+        return FlowRow(job, self.device, self.dims, max(FEWEST_FRAMES, frames, job.frames))
+
+    def together(self, rows: Sequence[FlowRow]) -> EulerBatch:
+        """Rows at any times, to be stepped together."""
+        return EulerBatch(self._engines["flow_step"], rows)
 
     def waves(self, mels: Sequence[Rows]) -> list[FloatArray]:
         """(m,T) per row -> (T*hop) samples per row, on the host."""
@@ -128,25 +90,3 @@ class Acoustic:
         out = self._engines["vocoder"].launch({"mel": mel_BmT, "lengths": np.array(lengths, np.int64)})
         wave_BS = out["wave"].numpy()
         return [row[: n * self.dims.audio.hop].copy() for row, n in zip(wave_BS, lengths, strict=True)]
-
-
-def _in_a_row(target: Tensor, parts: Sequence[Rows], axis: int) -> None:
-    """Parts of a matrix one after the other along an axis, from its start."""
-    first = 0
-    for part in parts:
-        last = first + part.shape[axis]
-        if last > first:
-            place = target[:, first:last] if axis else target[first:last]
-            target.device.put(place, part)
-        first = last
-
-
-def _grids(steps: Sequence[int]) -> FloatArray:
-    """Times and step sizes (2,K,B'), B' the rows rounded up so that every step's values begin where TensorRT wants them;
-    a row with fewer steps ends on steps of size 0, which leave it as it is."""
-    grids = [time_grid(count) for count in steps]
-    both_2BK = np.stack([padded([t for t, _ in grids]), padded([dt for _, dt in grids])])
-    aligned = -(-len(steps) // ALIGNED_FLOATS) * ALIGNED_FLOATS
-    made = np.zeros((2, both_2BK.shape[2], aligned), np.float32)
-    made[:, :, : len(steps)] = both_2BK.transpose(0, 2, 1)
-    return made

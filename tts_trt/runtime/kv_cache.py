@@ -64,3 +64,8 @@ class KvCache:
     def rewind(self, pos_B: NDArray[np.int64]) -> None:
         """Drop the slots from ``pos_B`` on."""
         self.pos_B = np.minimum(self.pos_B, pos_B)
+
+    def copy_row(self, row: int, source: KvCache, source_row: int, filled: int) -> None:
+        """The first ``filled`` slots of a row of another cache of the same engine."""
+        for name, tensor in self.tensors.items():
+            tensor.device.copy(tensor[row, :, :filled], source.tensors[name][source_row, :, :filled])

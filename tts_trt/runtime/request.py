@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from tts_trt.dims import EMOTIONS
 from tts_trt.errors import UsageError
-from tts_trt.runtime.decode import Finish
+from tts_trt.runtime.rows import Finish
 from tts_trt.runtime.sampling import SamplingParams
 from tts_trt.runtime.voice import Source, Voice
 

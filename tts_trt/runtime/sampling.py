@@ -6,7 +6,6 @@ V codes in the vocabulary. The draw itself is in the ``sampler`` graph.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import Any, Self
@@ -82,23 +81,18 @@ def code_noise(seed: int, segment: int, step: int, size: int) -> NDArray[np.floa
     return np.random.Generator(generator).random(size, dtype=np.float32)
 
 
-class Noise:
-    """The noise of a batch, step by step. ``ahead``: drawn in the background a block before it is wanted, as on a GPU a
+class RowNoise:
+    """The noise of one row, step by step. ``ahead``: drawn in the background a block before it is wanted, as on a GPU a
     step may take less time than its noise."""
 
-    def __init__(
-        self, sampling: Sequence[SamplingParams], segments: Sequence[int], size: int, *, ahead: bool
-    ) -> None:
-        self._rows, self._size, self._ahead = list(zip(sampling, segments, strict=True)), size, ahead
-        self._needed = any(not p.greedy for p in sampling)
+    def __init__(self, seed: int, segment: int, size: int, *, ahead: bool) -> None:
+        self._key, self._size, self._ahead = (seed, segment), size, ahead
         self._blocks: dict[int, Future[list[NDArray[np.float32]]]] = {}
 
-    def of(self, step: int, finished: Sequence[bool]) -> NDArray[np.float32] | None:
-        """(B,V); 0.5 for rows that are greedy or finished. None when all are."""
-        if not self._needed:
-            return None
+    def of(self, step: int) -> NDArray[np.float32]:
+        """(V) uniform draws."""
         if not self._ahead:
-            return self._draw(step, finished)
+            return code_noise(*self._key, step, self._size)
         block, place = divmod(step, NOISE_BLOCK)
         for wanted in (block, block + 1):
             if wanted not in self._blocks:
@@ -108,15 +102,8 @@ class Noise:
         return self._blocks[block].result()[place]
 
     def _draw_block(self, block: int) -> list[NDArray[np.float32]]:
-        running = [False] * len(self._rows)
-        return [self._draw(block * NOISE_BLOCK + place, running) for place in range(NOISE_BLOCK)]
-
-    def _draw(self, step: int, finished: Sequence[bool]) -> NDArray[np.float32]:
-        noise_BV = np.full((len(self._rows), self._size), 0.5, np.float32)
-        for b, (params, segment) in enumerate(self._rows):
-            if not (finished[b] or params.greedy):
-                noise_BV[b] = code_noise(params.seed, segment, step, self._size)
-        return noise_BV
+        steps = range(block * NOISE_BLOCK, (block + 1) * NOISE_BLOCK)
+        return [code_noise(*self._key, step, self._size) for step in steps]
 
 
 def mel_noise(seed: int, segment: int, frames: int, mels: int) -> NDArray[np.float32]:

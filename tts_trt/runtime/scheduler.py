@@ -92,7 +92,7 @@ class Scheduler:
     ) -> Ticket:
         """Queues a request. TextError or UsageError at once for what cannot be spoken, Busy when the queue is full;
         ``deadline``: seconds from now, after which the request fails with DeadlineExceeded."""
-        self.tts._planner.plan(request)
+        self.tts.speech.plan(request)
         ticket = Ticket(request, stream, deadline)
         with self._changed:
             if self._closing:

@@ -1,10 +1,13 @@
-"""What a batch of B rows needs from step to step, on the device: allocated, bound and recorded once, used by batch after batch.
+"""What B rows need from step to step, on the device: allocated, bound and recorded once, used by batch after batch.
 
     hidden, logits  -> sampler ->  code, next embedding, next slot, state
           ^                             |
           +-------- gpt (S = 1) <-------+        + cache, in place
 
-Nothing in a step comes from the host but the noise, which the host knows ahead. V codes in the vocabulary, D width.
+Nothing in a step comes from the host but the noise, which the host knows ahead. Rows share the steps and nothing else: each is
+at a step of its own, and may be taken over into other slots between two of them. V codes in the vocabulary, D width.
+
+    states   [ .. s4 s5 | s0 s1 s2 s3 .. ]     a ring of draws, M of them; a row's began where it came in
 """
 
 from __future__ import annotations
@@ -18,13 +21,16 @@ from tts_trt.dims import ModelDims
 from tts_trt.runtime.device import Reading, Tensor
 from tts_trt.runtime.engine import Engines
 from tts_trt.runtime.kv_cache import KvCache
-from tts_trt.runtime.sampling import Noise, SamplingParams
+from tts_trt.runtime.sampling import RowNoise, SamplingParams
 from tts_trt.spec import Limits
 
 STATE = ("seen", "step", "done")
 
 REFERENCE_HISTORY = 1
 """Exact models: the reference's repetition penalty takes the prompt for a row of this code."""
+
+LAG = 4
+"""Steps queued on a GPU beyond the one whose codes are being waited for: enough to hide a read-back, few to throw away."""
 
 
 class Slots:
@@ -33,10 +39,12 @@ class Slots:
         self.rows, self._dims, self._device = rows, dims, gpt.device
         self.cache = KvCache(gpt, rows)
         self.logits_BV, self.hidden_B1D = gpt.allocate("logits", axes), gpt.allocate("hidden", axes)
-        self.states_MBD: Tensor | None = None
-        if dims.latents == "one-pass":
-            shape = (limits.codes_of(dims), rows, dims.gpt.dim)
-            self.states_MBD = self._device.empty(shape, np.float32)
+        self._most = limits.codes_of(dims)
+        self._states_MBD: Tensor | None = None
+        if dims.latents == "one-pass":  # room for what is drawn before the host notices that a row has ended
+            shape = (self._most + LAG + 1, rows, dims.gpt.dim)
+            self._states_MBD = self._device.empty(shape, np.float32)
+        self._tick, self._began, self._drawn = 0, [0] * rows, [0] * rows
         self._in = {t.name: sampler.allocate(t.name, axes) for t in sampler.spec.inputs}
         self._in["logits"] = self.logits_BV
         self._out = {t.name: sampler.allocate(t.name, axes) for t in sampler.spec.outputs}
@@ -58,7 +66,7 @@ class Slots:
         )
         recordable = self._sampler.recordable and self._gpt.recordable
         self._advance = self._device.record(self._step_and_draw) if recordable else self._step_and_draw
-        self._noise: Noise | None = None
+        self._noise: list[RowNoise | None] = [None] * rows
 
     def start(
         self, sampling: Sequence[SamplingParams], segments: Sequence[int], prompt_lengths_B: NDArray[np.int64]
@@ -81,20 +89,65 @@ class Slots:
             self._device.write(self._in[name], np.array(values, self._in[name].dtype))
         self._device.write(self._in["seen"], seen_BV)
         self._device.write(self._in["prompt_lengths"], prompt_lengths_B)
-        self._noise = Noise(sampling, segments, self._dims.gpt.codes, ahead=not self._device.host)
+        size, ahead = self._dims.gpt.codes, not self._device.host
+        self._noise = [
+            None if p.greedy else RowNoise(p.seed, segment, size, ahead=ahead)
+            for p, segment in zip(sampling, segments, strict=True)
+        ]
+        self._tick, self._began, self._drawn = 0, [0] * self.rows, [0] * self.rows
 
-    def draw(self, step: int, finished: Sequence[bool]) -> tuple[Reading, Reading]:
-        """Queue the draw of code ``step``, after the transformer's step over the code before it. -> the codes (B), and
-        scores that are numbers only if all are: those of every code on the host, of the first one elsewhere, as one
-        value that is not a number spreads through every later state."""
-        if self._noise is not None and (noise_BV := self._noise.of(step, finished)) is not None:
+    def idle(self) -> None:
+        """No row in any place: each waits for one to be taken over."""
+        idle = SamplingParams(greedy=True)
+        self.start([idle] * self.rows, [0] * self.rows, np.zeros(self.rows, np.int64))
+        self._device.write(self._in["done"], np.ones(self.rows, bool))
+        for name in ("next_embedding", "next_pos"):
+            self._device.zero(self._out[name])
+
+    def take_over(self, place: int, source: Slots, row: int) -> None:
+        """A row of other slots goes on here, in ``place``, from its next step."""
+        pairs = [(self._in[t], source._in[t]) for t in self._in if t not in ("logits", "noise")]
+        pairs += [(self._out[t], source._out[t]) for t in ("next_embedding", "next_pos")]
+        for mine, theirs in pairs:
+            self._device.copy(mine[place : place + 1], theirs[row : row + 1])
+        drawn = source._drawn[row]
+        filled = min(source.cache.slots, int(source.cache.pos_B[row]) + drawn)
+        self.cache.copy_row(place, source.cache, row, filled)
+        self.cache.pos_B[place] = source.cache.pos_B[row]
+        self._noise[place], self._drawn[place] = source._noise[row], drawn
+        self._began[place] = self._tick - drawn
+        if self._states_MBD is not None:
+            self._keep(place, source.states(row, drawn))
+
+    def states(self, row: int, count: int) -> Tensor:
+        """(M,D) float32, a copy: the states that predicted a row's first ``count`` codes. One-pass models alone."""
+        assert self._states_MBD is not None
+        made = self._device.empty((count, self._states_MBD.shape[2]), np.float32)
+        for ring, part in self._stretches(row, count):
+            self._device.copy(made[part], self._states_MBD[ring, row])
+        return made
+
+    def draw(self, finished: Sequence[bool]) -> tuple[Reading, Reading]:
+        """Queue the next draw, after the transformer's step over the codes before it. -> the codes (B), and scores
+        (B,...) that are numbers only if all of a row's are: those of every code on the host, of the first one elsewhere,
+        as one value that is not a number spreads through every later state."""
+        for place, drawn in enumerate(self._drawn):
+            if drawn >= self._most:
+                self._rewind(place)
+        noise = [None if done else noise for noise, done in zip(self._noise, finished, strict=True)]
+        if any(noise):
+            noise_BV = np.full(self._in["noise"].shape, 0.5, np.float32)
+            for place, source in enumerate(noise):
+                if source is not None:
+                    noise_BV[place] = source.of(self._drawn[place])
             self._device.write(self._in["noise"], noise_BV)
-        if step:
+        if any(self._drawn):
             self._advance()
         else:
             self._draw()
-        if self.states_MBD is not None:
-            self._device.copy(self.states_MBD[step], self.hidden_B1D[:, 0])
+        if self._states_MBD is not None:
+            self._device.copy(self._states_MBD[self._tick % len(self._states_MBD)], self.hidden_B1D[:, 0])
+        self._tick, self._drawn = self._tick + 1, [drawn + 1 for drawn in self._drawn]
         scores = self.logits_BV if self._device.host else self.logits_BV[:, :1]
         return self._device.read(self._out["code"]), self._device.read(scores)
 
@@ -103,6 +156,31 @@ class Slots:
         self._device.write(self._out["next_pos"], np.full(self.rows, slot, np.int64))
         self._gpt.launch()
         self._device.synchronize()
+
+    def _rewind(self, place: int) -> None:
+        """A row that has drawn all it may, or no row at all, goes on over the same slots of its cache: not beyond them,
+        and not over its prompt."""
+        here = slice(place, place + 1)
+        self._device.zero(self._in["step"][here])
+        self._device.copy(self._out["next_pos"][here], self._in["prompt_lengths"][here])
+        self._device.write(self._in["done"][here], np.ones(1, bool))
+        self._drawn[place] = 1
+
+    def _keep(self, row: int, states_MD: Tensor) -> None:
+        assert self._states_MBD is not None
+        for ring, part in self._stretches(row, len(states_MD)):
+            self._device.copy(self._states_MBD[ring, row], states_MD[part])
+
+    def _stretches(self, row: int, count: int) -> list[tuple[slice, slice]]:
+        """Where the first ``count`` states of a row lie: a stretch of the ring, or two."""
+        assert self._states_MBD is not None
+        size = len(self._states_MBD)
+        first = self._began[row] % size
+        until = min(count, size - first)
+        stretches = [(slice(first, first + until), slice(0, until))]
+        if until < count:
+            stretches.append((slice(0, count - until), slice(until, count)))
+        return stretches
 
     def _step_and_draw(self) -> None:
         self._gpt.launch()

@@ -17,7 +17,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from tts_trt.runtime.acoustic import Acoustic, ConditionJob, FlowJob
+from tts_trt.runtime.acoustic import Acoustic, ConditionJob, FlowJob, Rows
 from tts_trt.runtime.device import Tensor
 from tts_trt.runtime.finish import cross_fade
 from tts_trt.runtime.sampling import mel_noise
@@ -31,7 +31,9 @@ VOCODER_SECONDS = 0.4  # of mel before a chunk: beyond the vocoder's reach to th
 
 
 class ChunkedWave:
-    """One segment. ``push`` takes all codes so far and returns the samples that are final, none twice."""
+    """One segment. ``push`` takes all codes so far and returns the samples that are final, none twice; who runs the flow and
+    the vocoder of many at once goes through its parts: ``job``, ``mel``, ``samples``. One chunk that is the last is the
+    whole."""
 
     def __init__(
         self, acoustic: Acoustic, voice: Voice, seed: int, segment: int, steps: int, guidance: float
@@ -43,33 +45,50 @@ class ChunkedWave:
         )
         self._acoustic, self._voice, self._hop, self._mels = acoustic, voice, audio.hop, audio.n_mels
         self._noise_key, self._steps, self._guidance = (seed, segment), steps, guidance
-        self._mel_mT = np.zeros((audio.n_mels, 0), np.float32)
+        self._mel_mT = acoustic.device.empty((audio.n_mels, 0), np.float32)
         self._fixed = 0
         self._tail_S = np.zeros(0, np.float32)
 
-    def push(
-        self, codes_M: NDArray[np.int64], latents_MD: FloatArray, frames: int, *, last: bool
-    ) -> FloatArray:
-        """``frames``: mel frames of all codes so far; not fewer than before."""
-        new_mT = self._generate(codes_M, latents_MD, frames).numpy()
-        self._mel_mT = np.concatenate([self._mel_mT[:, : self._fixed], new_mT], axis=1)
-        left = max(0, self._fixed - self._before)
-        wave_S = self._acoustic.waves([self._mel_mT[:, left:]])[0][(self._fixed - left) * self._hop :]
-        wave_S = cross_fade(self._tail_S, wave_S)
-        held = 0 if last else min(self._overlap, frames - self._fixed)
-        cut = len(wave_S) - held * self._hop
-        self._tail_S, self._fixed = wave_S[cut:], frames - held
-        return wave_S[:cut]
+    def push(self, codes_M: NDArray[np.int64], latents_MD: Rows, frames: int, *, last: bool) -> FloatArray:
+        """The next chunk from its codes to its samples. ``frames``: mel frames of all codes so far; not fewer than
+        before."""
+        (mel_mT,) = self._acoustic.flow([self.job(codes_M, latents_MD, frames)])
+        (wave_S,) = self._acoustic.waves([self.mel(mel_mT)])
+        return self.samples(wave_S, last=last)
 
-    def _generate(self, codes_M: NDArray[np.int64], latents_MD: FloatArray, frames: int) -> Tensor:
-        condition_Tc = self._acoustic.conditions([ConditionJob(codes_M, latents_MD, frames)])[0]
+    def job(
+        self, codes_M: NDArray[np.int64], latents_MD: Rows, frames: int, steps: int | None = None
+    ) -> FlowJob:
+        """What the flow does for the next chunk, in ``steps`` of its own if need be."""
+        (condition_Tc,) = self._acoustic.conditions([ConditionJob(codes_M, latents_MD, frames)])
         left = max(0, self._fixed - self._context)
-        job = FlowJob(
+        return FlowJob(
             condition_Tc=[self._voice.condition_Tc, condition_Tc[left:]],
             prompt_mP=[self._voice.mel_mT, self._mel_mT[:, left : self._fixed]],
             noise_mT=mel_noise(*self._noise_key, frames, self._mels)[:, self._fixed :],
             style_E=self._voice.style_E,
-            steps=self._steps,
+            steps=steps or self._steps,
             guidance=self._guidance,
         )
-        return self._acoustic.flow([job])[0]
+
+    def mel(self, new_mT: Tensor) -> Rows:
+        """The job's mel -> what the vocoder is given: some of what was there before, and the new."""
+        if not self._fixed:
+            self._mel_mT = new_mT
+            return new_mT
+        device, fixed = new_mT.device, self._fixed
+        whole_mT = device.empty((self._mels, fixed + new_mT.shape[1]), np.float32)
+        device.copy(whole_mT[:, :fixed], self._mel_mT[:, :fixed])
+        device.copy(whole_mT[:, fixed:], new_mT)
+        self._mel_mT = whole_mT
+        return whole_mT[:, max(0, fixed - self._before) :]
+
+    def samples(self, wave_S: FloatArray, *, last: bool) -> FloatArray:
+        """The vocoder's wave -> the samples that are final."""
+        frames = self._mel_mT.shape[1]
+        left = max(0, self._fixed - self._before)
+        wave_S = cross_fade(self._tail_S, wave_S[(self._fixed - left) * self._hop :])
+        held = 0 if last else min(self._overlap, frames - self._fixed)
+        cut = len(wave_S) - held * self._hop
+        self._tail_S, self._fixed = wave_S[cut:], frames - held
+        return wave_S[:cut]

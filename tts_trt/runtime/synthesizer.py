@@ -19,26 +19,22 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from tts_trt.dims import EMOTIONS
 from tts_trt.errors import UsageError
-from tts_trt.runtime.acoustic import Acoustic, ConditionJob, FlowJob
+from tts_trt.runtime.acoustic import ConditionJob, FlowJob
 from tts_trt.runtime.bundle import Bundle, load_bundle
-from tts_trt.runtime.decode import Decoded, Decoder, DecodeRow
+from tts_trt.runtime.decode import Decoded
 from tts_trt.runtime.device import Device
 from tts_trt.runtime.executors import AUTO
-from tts_trt.runtime.finish import Heard, check, fade, join, levelled
-from tts_trt.runtime.plan import Plan, Planner, Segment
-from tts_trt.runtime.request import Request, Result, SegmentInfo
+from tts_trt.runtime.plan import Plan, Segment
+from tts_trt.runtime.request import Request, Result
 from tts_trt.runtime.sampling import mel_noise
 from tts_trt.runtime.slots import Slots
-from tts_trt.runtime.stream import ChunkedWave
-from tts_trt.runtime.voice import Source, Voice, VoiceEncoder
+from tts_trt.runtime.speech import Speech, Spoken, StreamedSegment
+from tts_trt.runtime.voice import Source, Voice
 
 __all__ = ["Request", "Result", "Synthesizer"]
 
 FloatArray = NDArray[np.float32]
-
-NEUTRAL = (0.0,) * len(EMOTIONS)
 
 
 class Synthesizer:
@@ -47,11 +43,9 @@ class Synthesizer:
     def __init__(self, bundle: Bundle) -> None:
         self.bundle = bundle
         self.dims, self.limits, self.voices = bundle.dims, bundle.limits, bundle.voices
-        self.encoder = VoiceEncoder(bundle.engines, bundle.dims)
         self.engines = bundle.engines
-        self._planner = Planner(bundle.tokenizer, bundle.dims, bundle.limits)
-        self._decoder = Decoder(bundle.engines, bundle.dims, bundle.limits)
-        self._acoustic = Acoustic(bundle.engines, bundle.dims)
+        self.speech = Speech(bundle)
+        self.encoder = self.speech.encoder
 
     @classmethod
     def from_bundle(cls, folder: Path | str, *, threads: int = 0, device: str = AUTO) -> Self:
@@ -73,21 +67,12 @@ class Synthesizer:
 
     def voice(self, voice: str | Source | Voice) -> Voice:
         """A voice by name, from a recording, or as it is. UsageError for an unknown name."""
-        if isinstance(voice, Voice):
-            return voice
-        if isinstance(voice, str) and voice in self.voices:
-            return self.encoder.encode(self.voices[voice], voice)
-        if isinstance(voice, str) and not Path(voice).suffix:
-            raise UsageError(
-                f"there is no voice {voice!r}, only {', '.join(self.voices) or 'none'}",
-                hint="name one of them, or a recording such as voice.wav",
-            )
-        return self.encoder.encode(voice)
+        return self.speech.voice(voice)
 
     @contextmanager
     def decode_slots(self, rows: int = 1) -> Iterator[Slots]:
         """From the pool, for measurements of the code model alone."""
-        with self._decoder.slots(rows) as slots:
+        with self.speech.decoder.slots(rows) as slots:
             yield slots
 
     def synthesize(self, request: Request, cancel: threading.Event | None = None) -> Result:
@@ -100,21 +85,25 @@ class Synthesizer:
         SynthesisError for audio that is not finite or silent."""
         watch = Stopwatch(self.engines["gpt"].device)
         with watch("plan"):
-            plans = [self._planner.plan(request) for request in requests]
+            plans = [self.speech.plan(request) for request in requests]
         with watch("voice"):
             voices = [self.voice(request.voice) for request in requests]
-            conditionings = [self._conditioning(r, v) for r, v in zip(requests, voices, strict=True)]
+            conditionings = [self.speech.conditioning(r, v) for r, v in zip(requests, voices, strict=True)]
         owners = [(i, segment) for i, plan in enumerate(plans) for segment in plan.segments]
         made: list[list[tuple[Decoded, FloatArray]]] = [[] for _ in requests]
         for first in range(0, len(owners), self.limits.batch):
             group = owners[first : first + self.limits.batch]
             with watch("decode"):
-                rows = [_row(segment, conditionings[i]) for i, segment in group]
-                decoded = self._decoder.run(rows, cancel)
+                rows = [self.speech.row(segment, conditionings[i]) for i, segment in group]
+                decoded = self.speech.decoder.run(rows, cancel)
             jobs = [(requests[i], voices[i], s, d) for (i, s), d in zip(group, decoded, strict=True)]
             for (i, _), code, wave in zip(group, decoded, self._waves(jobs, watch), strict=True):
                 made[i].append((code, wave))
         return [self._result(plan, parts, watch) for plan, parts in zip(plans, made, strict=True)]
+
+    def _result(self, plan: Plan, parts: Sequence[tuple[Decoded, FloatArray]], watch: Stopwatch) -> Result:
+        spoken = [Spoken(decoded.codes_M, decoded.finish, len(wave_S)) for decoded, wave_S in parts]
+        return self.speech.whole(plan, spoken, [wave_S for _, wave_S in parts], watch.seconds())
 
     def stream(
         self,
@@ -127,8 +116,8 @@ class Synthesizer:
         further one after ``chunk_codes`` more. Closing the iterator stops the work. Errors as ``synthesize``."""
         if first_codes < 1 or chunk_codes < 1:
             raise UsageError(f"chunks of {first_codes} and {chunk_codes} codes, expected at least 1")
-        plan, voice = self._planner.plan(request), self.voice(request.voice)
-        conditioning = self._conditioning(request, voice)
+        plan, voice = self.speech.plan(request), self.voice(request.voice)
+        conditioning = self.speech.conditioning(request, voice)
         return self._stream(request, plan, voice, conditioning, (first_codes, chunk_codes), cancel)
 
     def _stream(
@@ -140,18 +129,13 @@ class Synthesizer:
         chunks: tuple[int, int],
         cancel: threading.Event | None,
     ) -> Iterator[FloatArray]:
-        rate = self.dims.audio.sample_rate
         for segment in plan.segments:
             if segment.index and plan.silence:
                 yield np.zeros(plan.silence, np.float32)
-            heard, left = Heard(f"segment {segment.index + 1}"), segment.samples
+            streamed = StreamedSegment(segment, self.dims.audio.sample_rate)
             for wave_S, last in self._chunks(request, segment, voice, conditioning_ND, chunks, cancel):
-                wave_S = wave_S if left is None else wave_S[:left]
-                left = None if left is None else left - len(wave_S)
-                first = heard.nothing
-                heard.add(wave_S, last=last)
-                if len(wave_S):
-                    yield fade(wave_S, rate, start=first, end=last)
+                if len(ready_S := streamed.add(wave_S, last=last)):
+                    yield ready_S
 
     def _chunks(
         self,
@@ -163,49 +147,25 @@ class Synthesizer:
         cancel: threading.Event | None,
     ) -> Iterator[tuple[FloatArray, bool]]:
         """Final samples of one segment, and whether they are its last."""
-        wave = ChunkedWave(
-            self._acoustic, voice, segment.sampling.seed, segment.index, *self._flow_options(request)
-        )
+        wave = self.speech.wave(request, segment, voice)
         due = chunks[0]
         with (
-            self._decoder.batch([_row(segment, conditioning_ND)]) as batch,
+            self.speech.decoder.batch([self.speech.row(segment, conditioning_ND)]) as batch,
             batch.growing_latents() as latents,
         ):
             for _ in batch.steps(cancel):
                 drawn, last = batch.drawn(0), batch.finish[0] is not None
                 if drawn >= due or last:
                     due = drawn + chunks[1]
-                    frames = self._frames(segment, drawn) if last else self._acoustic.frames(drawn)
-                    yield wave.push(batch.codes(0), latents.now(), frames, last=last), last
-
-    def _conditioning(self, request: Request, voice: Voice) -> FloatArray:
-        """An emotion vector is scaled by alpha and goes on top of the voice's own recording, as in the reference."""
-        if request.emotion_audio is not None:
-            emotion = self.encoder.emotion(request.emotion_audio)
-            return self.encoder.conditioning(voice, emotion, request.alpha, NEUTRAL)
-        vector = request.emotion or NEUTRAL
-        if request.alpha != 1.0:
-            vector = tuple(int(weight * request.alpha * 10_000) / 10_000 for weight in vector)
-        return self.encoder.conditioning(voice, voice.emotion, 1.0, vector)
-
-    def _flow_options(self, request: Request) -> tuple[int, float]:
-        flow = self.dims.flow
-        return (
-            flow.steps if request.steps is None else request.steps,
-            flow.guidance if request.guidance is None else request.guidance,
-        )
-
-    def _frames(self, segment: Segment, codes: int) -> int:
-        if segment.samples is None:
-            return self._acoustic.frames(codes)
-        return -(-segment.samples // self.dims.audio.hop)
+                    frames = self.speech.frames(segment, drawn, last=last)
+                    yield wave.push(batch.codes(0), latents.of(drawn), frames, last=last), last
 
     def _waves(
         self, jobs: Sequence[tuple[Request, Voice, Segment, Decoded]], watch: Stopwatch
     ) -> list[FloatArray]:
-        frames = [self._frames(segment, len(decoded.codes_M)) for _, _, segment, decoded in jobs]
+        frames = [self.speech.frames(segment, len(decoded.codes_M)) for _, _, segment, decoded in jobs]
         with watch("mel_condition"):
-            conditions = self._acoustic.conditions(
+            conditions = self.speech.acoustic.conditions(
                 [
                     ConditionJob(d.codes_M, d.latents_MD, n)
                     for (_, _, _, d), n in zip(jobs, frames, strict=True)
@@ -214,7 +174,7 @@ class Synthesizer:
         with watch("flow"):
             flows = []
             for (request, voice, segment, _), condition_Tc, n in zip(jobs, conditions, frames, strict=True):
-                steps, guidance = self._flow_options(request)
+                steps, guidance = self.speech.flow_options(request)
                 flows.append(
                     FlowJob(
                         condition_Tc=[voice.condition_Tc, condition_Tc],
@@ -225,33 +185,10 @@ class Synthesizer:
                         guidance=guidance,
                     )
                 )
-            mels = self._acoustic.flow(flows)
+            mels = self.speech.acoustic.flow(flows)
         with watch("vocoder"):
-            waves = self._acoustic.waves(mels)
+            waves = self.speech.acoustic.waves(mels)
         return [wave[: segment.samples] for wave, (_, _, segment, _) in zip(waves, jobs, strict=True)]
-
-    def _result(self, plan: Plan, parts: Sequence[tuple[Decoded, FloatArray]], watch: Stopwatch) -> Result:
-        rate, start, infos = self.dims.audio.sample_rate, 0, []
-        for segment, (decoded, wave_S) in zip(plan.segments, parts, strict=True):
-            check(wave_S, f"segment {segment.index + 1} ({segment.text[:40]!r})")
-            infos.append(
-                SegmentInfo(
-                    segment.text,
-                    start / rate,
-                    len(wave_S) / rate,
-                    len(decoded.codes_M),
-                    decoded.finish,
-                    segment.rate,
-                )
-            )
-            start += len(wave_S) + plan.silence
-        wave_S = levelled(join([fade(wave, rate) for _, wave in parts], plan.silence))
-        codes = tuple(decoded.codes_M for decoded, _ in parts)
-        return Result(wave_S, rate, codes, tuple(infos), watch.seconds())
-
-
-def _row(segment: Segment, conditioning_ND: FloatArray) -> DecodeRow:
-    return DecodeRow(conditioning_ND, segment.ids_L, segment.rate, segment.sampling, segment.index)
 
 
 class Stopwatch:

@@ -27,9 +27,9 @@ from tts_trt.frontend.features import (
     style_features,
 )
 from tts_trt.runtime.acoustic import Acoustic, ConditionJob
-from tts_trt.runtime.decode import padded
 from tts_trt.runtime.device import Array
 from tts_trt.runtime.engine import Engines
+from tts_trt.runtime.rows import padded
 
 FloatArray = NDArray[np.float32]
 T = TypeVar("T")
