@@ -1,0 +1,1 @@
+"""NVIDIA Triton: a model repository of a bundle, and the model in it that speaks."""
