@@ -47,6 +47,10 @@ class ModelFolder:
         return {name: self.path / name for name in TEXT_TABLES}
 
     @property
+    def tokenizer(self) -> Path:
+        return next(iter(self.text_tables.values()))
+
+    @property
     def voices(self) -> dict[str, Path]:
         """Reference recordings by voice name."""
         return {path.stem: path for path in sorted((self.path / "voices").glob("*.wav"))}

@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from tests.letters import Letters
 from tests.model.tiny import TINY
 from tts_trt.dims import ModelDims
 from tts_trt.errors import UsageError
@@ -15,16 +16,6 @@ from tts_trt.runtime.bundle import Bundle
 from tts_trt.runtime.fake import fake_engines
 from tts_trt.runtime.request import Request
 from tts_trt.runtime.sampling import SamplingParams
-
-
-class Letters:
-    """A text's letters are its ids."""
-
-    def encode(self, text: str) -> np.ndarray:
-        return np.array([2 + ord(c) % 10 for c in text], np.int64)
-
-    def natural_seconds(self, text: str) -> float:
-        return 0.05 * len(text)
 
 
 def teacher(latents: str = "one-pass") -> Teacher:

@@ -9,6 +9,7 @@ import numpy as np
 import soundfile
 from numpy.typing import NDArray
 
+from tests.letters import Letters
 from tests.model.tiny import TINY
 from tts_trt.report.evidence import Evidence, Plan, Progress
 from tts_trt.report.journal import Journal
@@ -38,16 +39,6 @@ def hear(wave_S: NDArray[np.float32], rate: int) -> str:
 
 def predict(wave_S: NDArray[np.float32], rate: int) -> float:
     return 3.0
-
-
-class Letters:
-    """A text's letters are its ids."""
-
-    def encode(self, text: str) -> NDArray[np.int64]:
-        return np.array([2 + ord(c) % 10 for c in text], np.int64)
-
-    def natural_seconds(self, text: str) -> float:
-        return 0.05 * len(text)
 
 
 def hiss(level: float) -> Damage:

@@ -8,7 +8,7 @@ from typing import Any
 from rich.console import Group, RenderableType
 from rich.table import Table
 
-from tts_trt.frontend.tokenizer import PhoneTokenizer
+from tts_trt.frontend.opening import open_tokenizer
 from tts_trt.models import ModelFolder, read_dims
 from tts_trt.quant.corpus import read_corpus, speech_seconds
 from tts_trt.quant.corpus_config import default_corpus
@@ -27,7 +27,7 @@ def describe(path: Path | None, model: ModelFolder) -> dict[str, Any]:
         "model": model.name,
         "utterances": len(utterances),
         "texts": len({utterance.text for utterance in utterances}),
-        "seconds": round(speech_seconds(utterances, PhoneTokenizer.from_dir(model.path)), 1),
+        "seconds": round(speech_seconds(utterances, open_tokenizer(model.tokenizer)), 1),
         "mapped": [e for e in covered.axes["emotion"] if e not in corpus.acted],
         **covered.to_json(),
     }

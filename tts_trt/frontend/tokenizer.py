@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from tts_trt.errors import BundleError, TextError
+from tts_trt.frontend.text import normalise, split_segments
 
 START_TEXT, STOP_TEXT = 0, 1
 BOUNDARY = "_"
@@ -72,6 +73,14 @@ class PhoneTokenizer:
 
     def __len__(self) -> int:
         return len(self.symbols)
+
+    def normalise(self, text: str) -> str:
+        """English text as people write it to what ``encode`` reads. TextError as ``text.normalise``."""
+        return normalise(text)
+
+    def split(self, text: str, most: int, size: Callable[[str], int]) -> list[str]:
+        """Sentences of normalised text, each of at most ``most`` by ``size``."""
+        return split_segments(text, most, size)
 
     def encode(self, text: str, letters: Callable[[str], bool] | None = None) -> np.ndarray:
         """Ids (T,) int64 of normalised text; words for which ``letters`` is true are spelt even when known.

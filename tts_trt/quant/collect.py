@@ -17,7 +17,7 @@ from pathlib import Path
 import onnx
 
 from tts_trt.errors import QuantError
-from tts_trt.frontend.tokenizer import PhoneTokenizer
+from tts_trt.frontend.opening import open_tokenizer
 from tts_trt.models import ModelFolder, read_dims
 from tts_trt.quant.corpus import Utterance
 from tts_trt.quant.layers import Layer, layers_of
@@ -113,7 +113,7 @@ def watched(
         path, shown = instrumented(graphs[name], spec, sorted(axes), scratch)
         inner = OrtEngine(path, shown, threads=threads)
         opened[name] = _Watching(inner, spec, observer, axes, watch)
-    tokenizer = PhoneTokenizer.from_dir(folder.path)
+    tokenizer = open_tokenizer(folder.tokenizer)
     with Engines(opened) as engines:
         yield Bundle(engines, dims, tokenizer, folder.voices, limits), watch
 

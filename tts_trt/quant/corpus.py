@@ -16,8 +16,7 @@ from pathlib import Path
 
 from tts_trt.dims import EMOTIONS, ModelDims
 from tts_trt.errors import ConfigError, TextError
-from tts_trt.frontend.text import normalise
-from tts_trt.frontend.tokenizer import PhoneTokenizer
+from tts_trt.frontend.opening import Tokenizer
 from tts_trt.models import ModelFolder
 from tts_trt.quant.balance import apportion, deal, shuffled, spread, stream
 from tts_trt.quant.corpus_config import AXES, CorpusConfig, load_corpus_config
@@ -155,12 +154,12 @@ def corpus_sha256(
     return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
 
 
-def speech_seconds(utterances: Sequence[Utterance], tokenizer: PhoneTokenizer) -> float:
+def speech_seconds(utterances: Sequence[Utterance], tokenizer: Tokenizer) -> float:
     """Estimated length of all speech together. TextError names the first text that the voice cannot speak."""
     seconds = 0.0
     for utterance in utterances:
         try:
-            seconds += tokenizer.natural_seconds(normalise(utterance.text), utterance.rate)
+            seconds += tokenizer.natural_seconds(tokenizer.normalise(utterance.text), utterance.rate)
         except TextError as error:
             raise TextError(
                 f"calibration text {utterance.text[:60]!r} ({utterance.sentence_type}): {error}",

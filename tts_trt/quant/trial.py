@@ -16,7 +16,7 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
-from tts_trt.frontend.tokenizer import PhoneTokenizer
+from tts_trt.frontend.opening import open_tokenizer
 from tts_trt.models import ModelFolder, read_dims
 from tts_trt.quality.distance import log_spectral_distance_db, mel_distance_db
 from tts_trt.quality.forced import Borrowed, Pass, Remembering, Teacher
@@ -74,7 +74,7 @@ class Trial:
             Engines({name: self._open(name, graphs[name]) for name in self.specs})
         )
         self._remembering = {name: Remembering(self._opened[name]) for name in self.specs if name != "gpt"}
-        tokenizer = PhoneTokenizer.from_dir(folder.path)
+        tokenizer = open_tokenizer(folder.tokenizer)
         self._bundle = Bundle(self._opened, self.dims, tokenizer, folder.voices, limits or Limits())
         teacher = self._teacher({})
         self.spoken: list[Pass] = []

@@ -23,7 +23,6 @@ from numpy.typing import NDArray
 from tts_trt.atomic import write_atomic
 from tts_trt.errors import SynthesisError, UsageError
 from tts_trt.frontend.features import FBANK_RATE, style_features
-from tts_trt.frontend.text import normalise
 from tts_trt.quality.mels import mel_gap
 from tts_trt.quality.qc import Thresholds
 from tts_trt.quality.speech import resampled
@@ -150,7 +149,8 @@ class Evidence:
         item, key = self.journal[said], self.checked_key(said)
         if self.plan.limits is None or item["segments"] != 1 or key in self.journal:
             return
-        expected = self.baseline.tts.bundle.tokenizer.natural_seconds(normalise(line.text)) / line.rate
+        tokenizer = self.baseline.tts.bundle.tokenizer
+        expected = tokenizer.natural_seconds(tokenizer.normalise(line.text)) / line.rate
         self._workers.submit(
             lambda value: self.journal.add(key, "checked", value),
             findings, self.journal.wave(said), line, item["codes"], expected, self.plan.limits,

@@ -2,7 +2,7 @@
 
 BUNDLE/manifest.json          every file with its hash: checked before anything is opened
 BUNDLE/graphs/<graph>.onnx    (+ .onnx.data), or <graph>.plan
-BUNDLE/assets/                config.json, tokenizer.json, lexicon.json, durations.json, voices/<name>.wav
+BUNDLE/assets/                config.json, voices/<name>.wav; tokenizer.json, lexicon.json, durations.json, or bpe.model
 """
 
 from __future__ import annotations
@@ -15,11 +15,10 @@ from pathlib import Path
 from tts_trt.artifacts import REBUILD, load_manifest, verify_files
 from tts_trt.dims import ModelDims, from_dict
 from tts_trt.errors import BundleError, EngineError
-from tts_trt.frontend.tokenizer import PhoneTokenizer
+from tts_trt.frontend.opening import Tokenizer, open_tokenizer
 from tts_trt.manifest import Manifest
 from tts_trt.runtime.engine import Engines
 from tts_trt.runtime.executors import AUTO, TENSORRT, open_engines
-from tts_trt.runtime.plan import Tokenizer
 from tts_trt.spec import GraphSpec, Limits, graph_specs
 
 
@@ -39,7 +38,11 @@ def load_bundle(folder: Path | str, *, threads: int = 0, device: str = AUTO) -> 
     folder = Path(folder)
     manifest = verified(folder)
     dims, limits = dims_of(folder, manifest), limits_of(manifest)
-    tokenizer = PhoneTokenizer.from_dir(_config(folder, manifest).parent)
+    tokenizer = open_tokenizer(folder / (manifest.assets.tokenizer or "assets/tokenizer.json"))
+    if len(tokenizer) > dims.gpt.text_tokens + 1:
+        raise BundleError(
+            f"the tokenizer has {len(tokenizer)} ids, the model {dims.gpt.text_tokens + 1}", hint=REBUILD
+        )
     voices = {name: folder / file for name, file in manifest.assets.voices.items()}
     engines = open_engines(folder, manifest, graph_specs(dims, limits), threads=threads, device=device)
     return Bundle(engines, dims, tokenizer, voices, limits)

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tts_trt.dims import ModelDims
 from tts_trt.errors import UsageError
-from tts_trt.frontend.text import normalise, split_segments
+from tts_trt.frontend.opening import Tokenizer
 from tts_trt.runtime.request import RATES, Request
 from tts_trt.runtime.sampling import SamplingParams
 from tts_trt.spec import Limits
@@ -24,14 +23,6 @@ SPOKEN_RATES = (0.7, 1.4)
 
 CODE_RESERVE = 0.75
 """Share of the most codes of a segment that its natural length may take; speech varies around the mean."""
-
-
-class Tokenizer(Protocol):
-    def encode(self, text: str) -> NDArray[np.int64]:
-        """Ids (L) of normalised text. TextError when nothing in it can be spoken."""
-
-    def natural_seconds(self, text: str) -> float:
-        """Expected length of normalised text at rate 1."""
 
 
 @dataclass(frozen=True)
@@ -59,7 +50,7 @@ class Planner:
         rate_hz = self._dims.audio.sample_rate
         silence = request.silence_seconds
         gap = round((SILENCE_SECONDS[self._dims.latents] if silence is None else silence) * rate_hz)
-        text = normalise(request.text)
+        text = self._tokenizer.normalise(request.text)
         sampling = request.sampling or SamplingParams.of(self._dims)
         if request.duration is None:
             texts = self._split(text, request.segment_ids, request.rate)
@@ -82,7 +73,7 @@ class Planner:
             spoken = self._tokenizer.natural_seconds(part) / rate
             return max(len(self._tokenizer.encode(part)), round(most * spoken / seconds))
 
-        return split_segments(text, most, size)
+        return self._tokenizer.split(text, most, size)
 
     def _timed(
         self, texts: Sequence[str], sampling: SamplingParams, duration: float, gap: int
