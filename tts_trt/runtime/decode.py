@@ -157,6 +157,10 @@ class DecodeBatch:
             self.rows[b] = state
 
     @property
+    def places(self) -> int:
+        return len(self.rows)
+
+    @property
     def finish(self) -> list[Finish | None]:
         return [None if state is None else state.finish for state in self.rows]
 

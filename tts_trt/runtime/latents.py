@@ -31,12 +31,14 @@ class RowLatents:
         self._decoder, self._state, self._held = decoder, state, ExitStack()
         self._second: SecondPass | None = None
         self._parts: list[Tensor] = []
-        self._whole_MD: Tensor | None = None
+        self._kept_MD: Tensor | None = None
+        self.kept = 0
+        """Codes whose latents no longer need the row's place."""
 
     def of(self, codes: int) -> Tensor:
         """(M,D) float32 of the first ``codes`` codes; not fewer than before."""
-        if self._whole_MD is not None:
-            return self._whole_MD[:codes]
+        if self._kept_MD is not None and codes <= len(self._kept_MD):
+            return self._kept_MD[:codes]
         if self._decoder.dims.latents == "one-pass":
             return self._state.slots.states(self._state.place, codes)
         made = sum(map(len, self._parts))
@@ -45,12 +47,13 @@ class RowLatents:
             self._parts += second.extend([self._state.codes_M[:codes]])
         return _joined(self._parts)
 
-    def detach(self) -> None:
-        """The row has finished, and its place will be given away."""
+    def keep(self) -> None:
+        """Of the codes so far: another thread may ask for them, and the row may go wherever it likes."""
         if self._decoder.dims.latents == "one-pass":
-            self._whole_MD = self._state.slots.states(self._state.place, len(self._state.codes))
+            self._kept_MD = self._state.slots.states(self._state.place, len(self._state.codes))
         else:
             self._second = self._second or self._begin()
+        self.kept = len(self._state.codes)
 
     def close(self) -> None:
         self._held.close()

@@ -43,7 +43,7 @@ class RowState:
 
     @property
     def codes_M(self) -> Ids:
-        return np.array(self.codes, np.int64)
+        return np.array(self.codes[:], np.int64)  # a copy: it may be growing
 
     def take(self, code: int, finite: bool) -> None:
         """The next draw. SynthesisError when its scores were not numbers."""

@@ -138,4 +138,6 @@ def as_error(error: BaseException) -> TtsTrtError:
     """What a reader gets for an error nobody foresaw."""
     if isinstance(error, TtsTrtError):
         return error
-    return TtsTrtError(f"the request failed: {type(error).__name__}: {error}")
+    made = TtsTrtError(f"the request failed: {type(error).__name__}: {error}")
+    made.__cause__ = error
+    return made
