@@ -60,6 +60,16 @@ def broken(plan: Plan) -> list[Opened]:
     return [_opened(path, vocoder=failed) for path in plan.bundles]
 
 
+def stuck(plan: Plan) -> list[Opened]:
+    """A device that never comes back."""
+
+    def waited(wave: Arrays) -> Arrays:
+        time.sleep(600)
+        return wave
+
+    return [_opened(path, vocoder=waited) for path in plan.bundles]
+
+
 def damaged(plan: Plan) -> list[Opened]:
     raise BundleError("gpt.onnx: 3 bytes, expected 4")
 

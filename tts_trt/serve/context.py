@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import asyncio
+from dataclasses import dataclass, field
 
 from starlette.requests import Request
 
@@ -11,6 +12,9 @@ from tts_trt.serve.metrics import Metrics
 from tts_trt.serve.settings import Settings
 from tts_trt.serve.supervisor import Supervisor
 from tts_trt.serve.voices import VoiceStore
+
+DECODERS = 2
+"""Uploads decoded at a time."""
 
 NOBODY = "local"
 """Who owns voices where there are no keys."""
@@ -23,6 +27,7 @@ class Serving:
     catalogue: Catalogue
     voices: VoiceStore
     metrics: Metrics
+    decoders: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(DECODERS))
 
 
 def serving(request: Request) -> Serving:

@@ -21,7 +21,7 @@ from pydantic import BaseModel
 from starlette.exceptions import HTTPException as StarletteHTTPException
 from starlette.requests import Request
 
-from tts_trt.errors import TtsTrtError, UsageError
+from tts_trt.errors import EngineError, SynthesisError, TtsTrtError, UsageError
 
 LOG = logging.getLogger("tts_trt.serve")
 
@@ -86,7 +86,8 @@ def of_tts_trt(error: TtsTrtError, param: str | None = None) -> ApiError:
     message = error.args[0] if error.args else str(error)
     if isinstance(error, UsageError):
         return ApiError(400, f"{message}", param=param)
-    return ApiError(503, message, code="synthesis_failed", retry_after=1)
+    engines = isinstance(error, SynthesisError | EngineError)
+    return ApiError(503, message, code="synthesis_failed" if engines else "unavailable", retry_after=1)
 
 
 _MEANINGS: dict[int | str, str] = {

@@ -20,9 +20,6 @@ from tts_trt.serve.voices import Full, Uploaded
 
 router = APIRouter()
 
-DECODERS = asyncio.Semaphore(2)
-"""Uploads decoded at a time."""
-
 
 @router.get("/v1/models", summary="Bundles that are served")
 async def models(request: Request) -> ModelList:
@@ -64,7 +61,7 @@ async def upload(
             raise ApiError(
                 413, f"the recording has more than {limits.upload_bytes} bytes", param="audio_sample"
             )
-        async with DECODERS:
+        async with here.decoders:
             wav, seconds = await decode_apart(content, limits.upload_seconds)
         voice = await asyncio.to_thread(here.voices.add, name, owner_of(request), wav, seconds)
     except ApiError as error:

@@ -6,6 +6,7 @@ SIGTERM or SIGINT: no new connections, what runs is finished, the worker ends, e
 from __future__ import annotations
 
 import logging
+import math
 import signal
 import sys
 from collections.abc import Callable
@@ -56,7 +57,7 @@ def run(
             server_header=False,
             proxy_headers=False,  # or a client could choose its address
             timeout_keep_alive=10,
-            timeout_graceful_shutdown=int(server.drain_seconds),
+            timeout_graceful_shutdown=math.ceil(server.drain_seconds),
             ws="none",
         )
         _Announcing(config, started).run()

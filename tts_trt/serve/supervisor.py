@@ -134,7 +134,7 @@ class _Process:
 class Supervisor:
     def __init__(self, plan: Plan, settings: ServerSettings, opener: Opener = open_bundles) -> None:
         self._plan, self._settings, self._opener = plan, settings, opener
-        self._most: Final = plan.scheduler.cache_slots + plan.scheduler.queue
+        self._most: Final = len(plan.bundles) * (plan.scheduler.cache_slots + plan.scheduler.queue)
         self._numbers = itertools.count(1)
         self._jobs: dict[int, Job] = {}
         self._waiting = 0

@@ -29,6 +29,8 @@ from tts_trt.serve.metrics import Experience
 from tts_trt.serve.supervisor import Job
 
 EVENTS = "text/event-stream"
+SILENCE = 1e-3
+"""No sample above it: what is heard so far may be silence to the end."""
 
 
 class Take:
@@ -53,11 +55,13 @@ class Take:
             self.here.supervisor.forget(self.job)
 
     async def first(self) -> NDArray[np.float32]:
-        """Sound to begin with. SynthesisError when there is none."""
-        chunk = await self._chunk()
-        if chunk is None:
-            raise SynthesisError("there is no sound")
-        return self._heard(chunk)
+        """Sound to begin with; silence before it is held back. SynthesisError when there is none."""
+        held: list[NDArray[np.float32]] = []
+        while (chunk := await self._chunk()) is not None:
+            held.append(self._heard(chunk))
+            if np.abs(held[-1]).max() > SILENCE:
+                return np.concatenate(held)
+        raise SynthesisError("there is no sound")
 
     async def rest(self) -> AsyncIterator[NDArray[np.float32]]:
         while (chunk := await self._chunk()) is not None:

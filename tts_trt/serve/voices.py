@@ -60,8 +60,11 @@ class VoiceStore:
         return voice if voice and voice.owner == owner else None
 
     def recording(self, voice: Uploaded) -> bytes:
-        """The bytes of its WAV file."""
-        return self._path(voice, "wav").read_bytes()
+        """The bytes of its WAV file. TtsTrtError when it cannot be read."""
+        try:
+            return self._path(voice, "wav").read_bytes()
+        except OSError as error:
+            raise TtsTrtError(f"the recording of {voice.id} cannot be read: {error.strerror}") from error
 
     def room(self) -> None:
         """Full when there is none."""
@@ -69,15 +72,19 @@ class VoiceStore:
             raise Full(f"there are {len(self._table)} voices, which is the limit", hint="delete one")
 
     def add(self, name: str, owner: str, wav: bytes, seconds: float) -> Uploaded:
-        """Full, or UsageError for a name that is none."""
+        """Full, UsageError for a name that is none, TtsTrtError when the disk refuses."""
         if not name.strip() or len(name) > LONGEST_NAME or not name.isprintable():
             raise UsageError(
                 f"a voice cannot be called {name[:80]!r}: expected 1 to {LONGEST_NAME} printable characters"
             )
         self.room()
         voice = Uploaded(f"voice_{secrets.token_hex(12)}", name, owner, int(time.time()), round(seconds, 3))
-        write_atomic(self._path(voice, "wav"), [wav])
-        write_atomic(self._path(voice, "json"), [json.dumps(asdict(voice)).encode()])
+        try:
+            write_atomic(self._path(voice, "wav"), [wav])
+            write_atomic(self._path(voice, "json"), [json.dumps(asdict(voice)).encode()])
+        except OSError as error:
+            self._path(voice, "wav").unlink(missing_ok=True)
+            raise TtsTrtError(f"the voice cannot be kept: {error.strerror}") from error
         self._table[voice.id] = voice
         return voice
 

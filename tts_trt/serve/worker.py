@@ -196,8 +196,8 @@ class Worker:
         return Done(number, ids, sum(map(len, result.codes)), ticket.queued_seconds)
 
     def _count(self, error: Exception) -> None:
-        """What the caller got wrong says nothing about the engines."""
-        if isinstance(error, TtsTrtError) and not isinstance(error, EngineError):
+        """What the caller got wrong says nothing about the engines, nor does a sound that failed its check."""
+        if _foreseen(error) and not isinstance(error, EngineError):
             return
         LOG.error("a request failed by the engines' fault", exc_info=error)
         self._failures += 1
@@ -248,8 +248,13 @@ def _failed(number: int, error: Exception) -> Failed:
         (Exception, "failed"),
     ]
     kind = next(word for kind, word in kinds if isinstance(error, kind))
-    words = str(error.args[0]) if isinstance(error, TtsTrtError) and error.args else "the engines failed"
+    words = str(error.args[0]) if _foreseen(error) and error.args else "the engines failed"
     return Failed(number, kind, words, getattr(error, "retry_after", None))
+
+
+def _foreseen(error: Exception) -> bool:
+    """The scheduler hands on what nobody foresaw as a plain TtsTrtError; a client learns nothing from its words."""
+    return isinstance(error, TtsTrtError) and type(error) is not TtsTrtError
 
 
 def _figures(stats: Any) -> Mapping[str, float]:
