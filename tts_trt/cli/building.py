@@ -22,10 +22,25 @@ from tts_trt.errors import UsageError
 
 
 @app.command()
-def doctor(as_json: JsonOption = False) -> None:
-    """What this machine can build and run, and what to install for more."""
+def doctor(
+    model: Annotated[
+        str | None,
+        typer.Option(help="an IndexTTS-2 directory: what is missing from it, and where it comes from"),
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """What this machine can build and run, and what to install for more. Exit code 1 for a model that is not whole."""
     from tts_trt.doctor import diagnose, render
 
+    if model is not None:
+        from tts_trt.official import survey
+
+        seen = survey.survey(Path(model))
+        if as_json:
+            print_json(seen.to_json())
+        else:
+            Console().print(survey.render(seen))
+        raise typer.Exit(0 if seen.whole else 1)
     found = diagnose()
     if as_json:
         print_json(found.to_json())

@@ -23,6 +23,12 @@ def synth(
     ] = None,
     emotion: Annotated[str | None, typer.Option(help="happy:0.6,calm:0.2")] = None,
     emotion_audio: Annotated[Path | None, typer.Option(help="recording to take the emotion from")] = None,
+    emotion_text: Annotated[
+        str | None, typer.Option(help="words that tell the emotion; '': those of the text itself")
+    ] = None,
+    emotion_model: Annotated[
+        Path | None, typer.Option(help="folder of the model that reads --emotion-text; default: a word list")
+    ] = None,
     rate: Annotated[float, typer.Option(help="speaking rate, 1 is natural")] = 1.0,
     duration: Annotated[float | None, typer.Option(help="seconds, met to the sample")] = None,
     seed: Annotated[int, typer.Option(min=0)] = 0,
@@ -35,7 +41,19 @@ def synth(
     """Speak a text in a voice."""
     from tts_trt.commands.synth import Asked, speak
 
-    request = Asked(text, text_file, voice, emotion, emotion_audio, rate, duration, seed, greedy)
+    request = Asked(
+        text,
+        text_file,
+        voice,
+        emotion,
+        emotion_audio,
+        rate,
+        duration,
+        seed,
+        greedy,
+        emotion_text,
+        emotion_model,
+    )
     report = speak(bundle, request, out, threads, device)
     log.print(
         f"{out}: {report['seconds']:.2f} s of speech in {report['took']:.2f} s, RTF {report['rtf']:.2f}, "

@@ -30,6 +30,8 @@ class Asked:
     duration: float | None
     seed: int
     greedy: bool
+    emotion_text: str | None = None  # words about the feeling; "": the text itself
+    emotion_model: Path | None = None  # folder of the model that reads them; None: a list of words does
 
 
 def speak(bundle: Path, asked: Asked, out: Path, threads: int, device: str = AUTO) -> dict[str, Any]:
@@ -37,11 +39,12 @@ def speak(bundle: Path, asked: Asked, out: Path, threads: int, device: str = AUT
     text = read_text(asked)
     if not out.parent.is_dir():
         raise UsageError(f"{out.parent} is not a folder; cannot write {out.name} there")
+    emotion, notes = emotion_asked(asked, text)
     with Synthesizer.from_bundle(bundle, threads=threads, device=device) as synthesizer:
         request = Request(
             text=text,
             voice=asked.voice or next(iter(synthesizer.voices)),
-            emotion=parse_emotion(asked.emotion),
+            emotion=emotion,
             emotion_audio=asked.emotion_audio,
             rate=asked.rate,
             duration=asked.duration,
@@ -63,7 +66,8 @@ def speak(bundle: Path, asked: Asked, out: Path, threads: int, device: str = AUT
         "device": place,
         "codes": [len(codes) for codes in result.codes],
         "stages": result.timings,
-        "warnings": warnings(result, request, acted),
+        "emotion": dict(zip(EMOTIONS, request.emotion, strict=True)) if request.emotion else None,
+        "warnings": notes + warnings(result, request, acted),
     }
 
 
@@ -85,6 +89,22 @@ def read_text(asked: Asked) -> str:
         raise TextError(
             f"{asked.text_file} is not UTF-8: byte {error.start} is 0x{raw[error.start]:02x}"
         ) from error
+
+
+def emotion_asked(asked: Asked, text: str) -> tuple[tuple[float, ...] | None, list[str]]:
+    """The emotion vector, and what to say about how it came about. UsageError for more than one wish."""
+    given = {
+        "--emotion": asked.emotion,
+        "--emotion-audio": asked.emotion_audio,
+        "--emotion-text": asked.emotion_text,
+    }
+    if len(named := [name for name, value in given.items() if value is not None]) > 1:
+        raise UsageError(f"both {' and '.join(named)} are given, expected one of them")
+    if asked.emotion_text is None:
+        return parse_emotion(asked.emotion), []
+    from tts_trt.commands.emotion import read_feeling
+
+    return read_feeling(asked.emotion_text.strip() or text, asked.emotion_model)
 
 
 def parse_emotion(words: str | None) -> tuple[float, ...] | None:

@@ -59,8 +59,7 @@ class Official:
             missing = self.missing() or [BY_NAME[name]]
             raise UsageError(
                 f"{self.path} lacks {', '.join(part.path for part in missing)}",
-                hint="; ".join(dict.fromkeys(part.command for part in missing)).replace("DIR", str(self.path))
-                + "; tts-trt doctor --model DIR tells more",
+                hint=f"tts-trt doctor --model {self.path} tells where they come from",
             )
         return path
 

@@ -13,7 +13,8 @@ The four last repositories are also found where the upstream program leaves them
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import shlex
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -36,13 +37,6 @@ class Part:
     use: str
     needed: bool = True
     kept: str = ""  # folder that its repository is downloaded into; "" is the directory itself
-
-    @property
-    def command(self) -> str:
-        """What brings it here."""
-        where = f"DIR/{self.kept}" if self.kept else "DIR"
-        include = f"--include '{self.remote}/*'" if self.name == "emotion_model" else self.remote
-        return f"hf download {self.repository} {include} --local-dir {where}"
 
 
 W2V, BIGVGAN = "w2v-bert-2.0", "bigvgan_v2_22khz_80band_256x"
@@ -119,3 +113,15 @@ def _places(folder: Path, part: Part, named: str | None) -> Iterator[Path]:
             yield folder / part.repository.split("/")[1] / part.remote
         cached = f"models--{part.repository.replace('/', '--')}"
         yield from sorted((folder / CACHE / cached / "snapshots").glob(f"*/{part.remote}"))
+
+
+def downloads(folder: Path, parts: Iterable[Part]) -> list[str]:
+    """The commands that bring these parts into a directory, one per repository."""
+    wanted: dict[tuple[str, str], list[str]] = {}
+    for part in parts:
+        remote = f"--include '{part.remote}/*'" if part.name == "emotion_model" else part.remote
+        wanted.setdefault((part.repository, part.kept), []).append(remote)
+    return [
+        f"hf download {repository} {' '.join(files)} --local-dir {shlex.quote(str(folder / kept))}"
+        for (repository, kept), files in wanted.items()
+    ]

@@ -15,6 +15,8 @@ from tts_trt.runtime.request import RATES, Request
 from tts_trt.runtime.sampling import SamplingParams
 from tts_trt.spec import Limits
 
+__all__ = ["Plan", "Planner", "Segment", "Tokenizer"]
+
 SILENCE_SECONDS = {"exact": 0.2, "one-pass": 0.15}
 """Between segments, by kind of model: the reference pipeline's, and one that suits short sentences."""
 
