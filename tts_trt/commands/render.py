@@ -118,16 +118,10 @@ def set_stage(asked: Asked, policy: Policy, anchor: Synthesizer, choice: Choice)
         emotion_audio=recording,
         sampling=SamplingParams.of(anchor.dims, seed=asked.seed),
     )
-    limits = None if isinstance(policy, Live) else limits_of(asked.qc, choice.offer)  # live: nobody waits for a verdict
-    warnings = untaught(emotion, anchor.dims.acted)
-    if isinstance(policy, Live):
-        pass
-    elif limits is None:
-        warnings.append(f"no limits of quality control for {choice.offer.model}: only broken sound is found")
-    elif limits.source.weights_sha256 != choice.offer.weights_sha256:
-        warnings.append(
-            "the limits of quality control were derived with other weights than these bundles have"
-        )
+    limits, warnings = None, untaught(emotion, anchor.dims.acted)
+    if not isinstance(policy, Live):  # whose listeners wait for no verdict
+        limits = limits_of(asked.qc, choice.offer)
+        warnings += _doubts(limits, choice.offer)
     style = _style(voice, emotion, recording)
     conditioning = {
         "voice": voice.key,
@@ -137,6 +131,14 @@ def set_stage(asked: Asked, policy: Policy, anchor: Synthesizer, choice: Choice)
     }
     inspector = Inspector(limits, style, anchor.bundle.tokenizer.natural_seconds)
     return Stage(voice, style, request, inspector, conditioning, warnings)
+
+
+def _doubts(limits: Thresholds | None, one: Offer) -> list[str]:
+    if limits is None:
+        return [f"no limits of quality control for {one.model}: only broken sound is found"]
+    if limits.source.weights_sha256 != one.weights_sha256:
+        return ["the limits of quality control were derived with other weights than these bundles have"]
+    return []
 
 
 def limits_of(path: Path | None, one: Offer) -> Thresholds | None:

@@ -108,14 +108,17 @@ class Room:
             raise UsageError(f"a duration of {seconds} s, expected above 0 and at most {LONGEST_SECONDS:g} s")
         return _fitting([self._spot("the text", text, 0, round(seconds * self._rate))], policy)[0]
 
+    def fit(self, text: str) -> Fit:
+        """TextError for what cannot be spoken."""
+        plan = self._planner.plan(Request(text, ""))
+        natural = sum(self._tokenizer.natural_seconds(segment.text) for segment in plan.segments)
+        return Fit(natural, plan.silence * (len(plan.segments) - 1) / self._rate)
+
     def _spot(self, name: str, text: str, start: int, end: int) -> Spot:
         try:
-            plan = self._planner.plan(Request(text, ""))
+            return Spot(name, text, start, end, self._rate, self.fit(text))
         except TextError as error:
             raise TextError(f"{name}: {error.args[0]}", hint=error.hint) from error
-        natural = sum(self._tokenizer.natural_seconds(segment.text) for segment in plan.segments)
-        pauses = plan.silence * (len(plan.segments) - 1) / self._rate
-        return Spot(name, text, start, end, self._rate, Fit(natural, pauses))
 
 
 def _fitting(spots: list[Spot], policy: Dubbing) -> list[Spot]:
