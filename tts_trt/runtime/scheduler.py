@@ -8,7 +8,7 @@
     submit -> [ queue ] -> let in: a segment of the request that has fewest in flight
                              -> prefill -> steps of all running rows -> flow steps of rows of like length -> vocoder -> ticket
 
-Work is cut into pieces (``stages.py``): a prefill, a step of all rows, one Euler step, a vocoder call. Workers take the piece
+Work is cut into pieces (``work.py``): a prefill, a step of all rows, one Euler step, a vocoder call. Workers take the piece
 that is wanted first (``speaking.py``), so that nothing waits longer than a piece for what is more urgent. What a request gets does
 not depend on what else runs: rows see neither each other nor their padding, noise is keyed by seed, segment and step, and chunks
 end at the same codes.
@@ -28,11 +28,13 @@ from types import TracebackType
 from typing import Self
 
 from tts_trt.errors import Busy, DeadlineExceeded, TtsTrtError, UsageError
+from tts_trt.runtime.acoustic_stage import AcousticStage
+from tts_trt.runtime.decode_stage import DecodeStage
 from tts_trt.runtime.request import Request
 from tts_trt.runtime.speaking import Run, Speaking
-from tts_trt.runtime.stages import AcousticStage, Counts, DecodeStage, Work
 from tts_trt.runtime.synthesizer import Synthesizer
 from tts_trt.runtime.ticket import StreamOptions, Ticket, as_error
+from tts_trt.runtime.work import Counts, Work
 
 __all__ = [
     "Busy",
@@ -49,6 +51,9 @@ FIRST_GUESS_SECONDS = 1.0
 
 SMOOTHING = 0.2
 """Weight of the newest such interval."""
+
+ABOUT_SECONDS = 0.1
+"""Work that is wanted within this time is wanted at once."""
 
 IN_FLIGHT_PER_SLOT = 2
 """Segments in flight, decoded or not, for each cache slot: enough for the acoustics never to wait, few to keep in memory."""
@@ -210,7 +215,8 @@ class Scheduler:
             runs = [run for speaking in self._running for run in speaking.runs]
             offers = [*self._decode.offer(), *self._acoustics.offer(runs)]
             if offers:
-                work = min(offers, key=lambda offer: offer.due)
+                # wanted at about the same time: what comes first on the way, so that rows meet in batches
+                work = min(offers, key=lambda offer: int(offer.due / ABOUT_SECONDS))
                 work.claim()
                 for run in work.runs:
                     run.claims += 1
