@@ -23,6 +23,7 @@ from tts_trt.runtime.engine import Engines, Feed, Tensors
 from tts_trt.runtime.fake import Compute, FakeEngine, fake_engines
 from tts_trt.runtime.request import Request
 from tts_trt.runtime.sampling import SamplingParams
+from tts_trt.runtime.scheduler import Scheduler, SchedulerSettings, StreamOptions
 from tts_trt.runtime.synthesizer import Synthesizer
 from tts_trt.spec import GraphSpec, Limits
 
@@ -140,6 +141,36 @@ def test_speech_and_streams_are_the_hosts(
     np.testing.assert_array_equal(two.wave, another.wave)
     streams = [np.concatenate(list(tts.stream(request, 4, 6))) for tts in (here, there)]
     np.testing.assert_array_equal(*streams)
+
+
+@MODELS
+def test_a_scheduler_gives_what_the_host_gives_alone(
+    dims: ModelDims,
+    device: CudaDevice,
+    driver: FakeDriver,
+    tokenizer: PhoneTokenizer,
+    recording: np.ndarray,
+) -> None:
+    """Rows join and leave while steps are on their way; places are idle for longer than a row lasts."""
+    here = Synthesizer(Bundle(fake_engines(dims), dims, tokenizer))
+    there = Synthesizer(Bundle(queued(dims, device, driver), dims, tokenizer))
+    texts = ("See me. Bad cat, no!", "No.", "To me? No bad cat to see.", "See.")
+    requests = [
+        Request(text, recording, sampling=replace(SAMPLING, seed=seed), segment_ids=8)
+        for seed, text in enumerate(texts * 2)
+    ]
+    options = StreamOptions(first_codes=4, chunk_codes=6)
+    with Scheduler(there, SchedulerSettings(cache_slots=3)) as scheduler:
+        tickets = [scheduler.submit(r, stream=options if i % 2 else None) for i, r in enumerate(requests)]
+        results = [ticket.result(60.0) for ticket in tickets]
+        stats = scheduler.stats()
+    for i, (request, result) in enumerate(zip(requests, results, strict=True)):
+        alone = here.synthesize(request)
+        assert [c.tolist() for c in result.codes] == [c.tolist() for c in alone.codes]
+        wave = np.concatenate(list(here.stream(request, 4, 6))) if i % 2 else alone.wave
+        np.testing.assert_allclose(result.wave, wave, atol=1e-5)
+    assert stats.steps < stats.step_rows
+    assert stats.steps > dims.gpt.max_codes
 
 
 def test_the_host_does_not_wait_for_steps_and_allocates_nothing(
