@@ -80,6 +80,8 @@ def test_events_carry_the_same_bytes_and_what_was_used(served: Served) -> None:
     assert sound == served.speak(LONG, stream_format="audio").content
     assert events[-1]["type"] == "speech.audio.done"
     usage = events[-1]["usage"]
+    assert usage["input_tokens"] > 20
+    assert usage["output_tokens"] > 20
     assert usage["total_tokens"] == usage["input_tokens"] + usage["output_tokens"]
 
 

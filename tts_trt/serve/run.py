@@ -15,7 +15,6 @@ from typing import Any
 
 import uvicorn
 
-from tts_trt.errors import BundleError
 from tts_trt.runtime.scheduler import SchedulerSettings
 from tts_trt.serve.app import create_app
 from tts_trt.serve.settings import Settings, require_safe
@@ -26,15 +25,10 @@ LOG = logging.getLogger("tts_trt.serve")
 
 
 def plan_of(settings: Settings) -> Plan:
-    """What the worker is told. BundleError for a public key that is not there."""
-    engines, key = settings.engines, None
-    if engines.public_key is not None:
-        try:
-            key = engines.public_key.read_bytes()
-        except OSError as error:
-            raise BundleError(f"{engines.public_key} cannot be read: {error.strerror}") from error
+    """What the worker is told."""
+    engines = settings.engines
     scheduler = SchedulerSettings(cache_slots=engines.rows, queue=engines.queue)
-    return Plan(engines.bundles, key, engines.threads, engines.device, scheduler)
+    return Plan(engines.bundles, engines.public_key, engines.threads, engines.device, scheduler)
 
 
 def run(

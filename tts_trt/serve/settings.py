@@ -44,9 +44,11 @@ class ServerSettings(_Section):
 
 class EngineSettings(_Section):
     bundles: tuple[Path, ...] = ()
-    public_key: Path | None = None  # bundles must be signed by it
+    public_key: Path | None = None  # bundles must be signed by it, or by one in this folder
     report: Path | None = None  # report.json of `tts-trt report`: what policies choose bundles by
-    threads: Annotated[int, Field(ge=0, le=256)] = 0
+    threads: Annotated[int, Field(ge=0, le=256)] = (
+        1  # of one piece of work; the scheduler keeps the cores busy
+    )
     device: str = "auto"
     rows: Some = 8  # segments decoded at the same time
     queue: Some = 32  # requests that may wait for a row

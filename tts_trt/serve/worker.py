@@ -24,10 +24,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tts_trt.artifacts import load_manifest, sha256_file, verify_signature
+from tts_trt.artifacts import sha256_file
 from tts_trt.errors import Busy, DeadlineExceeded, EngineError, SynthesisError, TtsTrtError, UsageError
 from tts_trt.manifest import MANIFEST
 from tts_trt.runtime.decode import Cancelled
+from tts_trt.runtime.loading import Bundle
 from tts_trt.runtime.request import Request
 from tts_trt.runtime.sampling import SamplingParams
 from tts_trt.runtime.scheduler import Scheduler, SchedulerSettings, StreamOptions, Ticket
@@ -61,7 +62,7 @@ class Plan:
     """What a worker opens; picklable."""
 
     bundles: tuple[Path, ...]
-    public_key: bytes | None
+    public_key: Path | None  # or a folder of them
     threads: int
     device: str
     scheduler: SchedulerSettings
@@ -81,10 +82,8 @@ def open_bundles(plan: Plan) -> list[Opened]:
     """Bundles in order, each verified before anything of it is opened."""
     opened = []
     for path in plan.bundles:
-        if plan.public_key is not None:
-            verify_signature(path, plan.public_key)
-        tts = Synthesizer.from_bundle(path, threads=plan.threads, device=plan.device)
-        manifest = load_manifest(path)
+        bundle = Bundle.load(path, require_signature=plan.public_key or False)
+        tts, manifest = bundle.synthesizer(threads=plan.threads, device=plan.device), bundle.manifest
         model = Model(
             id=path.resolve().name,
             path=path,
