@@ -1,5 +1,7 @@
 // Calls to the server. The API key is held in this module's memory and nowhere else.
 
+const BASE = location.origin + location.pathname; // without a password that may stand in the page's own address
+
 let key = "";
 
 export function useKey(value) {
@@ -50,7 +52,7 @@ async function call(path, options = {}) {
   try {
     const headers = new Headers(options.headers);
     if (key) headers.set("Authorization", `Bearer ${key}`);
-    response = await fetch(path, { ...options, headers, cache: "no-store", redirect: "error" });
+    response = await fetch(new URL(path, BASE), { ...options, headers, cache: "no-store", redirect: "error" });
   } catch (error) {
     if (error.name === "AbortError") throw error;
     throw new Refusal("The server cannot be reached. Is it still running?");

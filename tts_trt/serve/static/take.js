@@ -16,6 +16,7 @@ export class Take {
   #chosen = false; // by the user, to be heard
   #arriving = true;
   #link = null;
+  #frame = null;
 
   /** `told` hears of every start, with this take, and answers where another one stopped for it, or null. */
   constructor(name, { silent, told }) {
@@ -30,7 +31,7 @@ export class Take {
     this.#chosen = !silent;
     this.#part(".play").addEventListener("click", () => this.toggle());
     this.#part(".seek").addEventListener("input", (event) => this.#seek(Number(event.target.value)));
-    requestAnimationFrame(() => this.#show());
+    new ResizeObserver(() => this.#wake()).observe(this.#part(".wave"));
   }
 
   get card() {
@@ -63,6 +64,7 @@ export class Take {
     } finally {
       this.#arriving = false;
       if (this.#player.seconds) this.#offer();
+      this.#wake();
     }
   }
 
@@ -76,11 +78,13 @@ export class Take {
     const elsewhere = this.told(this);
     this.#chosen = true;
     from ??= elsewhere ?? this.#player.position;
+    this.#wake();
     this.#player.play(from < this.#player.seconds - 0.05 ? from : 0);
   }
 
   pause() {
     this.#chosen = false;
+    this.#wake();
     this.#player.pause();
   }
 
@@ -136,10 +140,16 @@ export class Take {
   #seek(to) {
     if (this.#chosen) this.play(to);
     else this.#player.cue(to);
+    this.#wake();
   }
 
-  /** Once a frame, as long as the card is there. */
+  #wake() {
+    this.#frame ??= requestAnimationFrame(() => this.#show());
+  }
+
+  /** Once a frame, as long as anything moves. */
   #show() {
+    this.#frame = null;
     const { seconds } = this.#player;
     if (this.#chosen && !this.#arriving && this.#player.position >= seconds - 0.005) this.pause();
     const position = Math.min(this.#player.position, seconds);
@@ -157,7 +167,7 @@ export class Take {
     seek.setAttribute("aria-valuetext", `${position.toFixed(1)} of ${seconds.toFixed(1)} seconds`);
     this.#part(".clock").textContent = `${position.toFixed(1)} / ${seconds.toFixed(1)} s`;
     this.#card.classList.toggle("arriving", this.#arriving);
-    if (this.#card.isConnected || this.#arriving) requestAnimationFrame(() => this.#show());
+    if (this.#card.isConnected && (this.#arriving || this.#chosen)) this.#wake();
   }
 
   #figure(name, text) {
