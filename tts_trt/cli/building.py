@@ -173,6 +173,18 @@ def engines(
         print_json(done)
 
 
+@app.command()
+def sign(
+    bundle: Annotated[list[Path], typer.Argument(help="folders of bundles", show_default=False)],
+    key: Annotated[Path, typer.Option(help="PEM file of an Ed25519 private key", show_default=False)],
+) -> None:
+    """Sign bundles, so that others can require the signature: every file is verified first."""
+    from tts_trt.commands.sign import run
+
+    for folder in bundle:
+        log.print(f"{run(folder, key)} written", highlight=False)
+
+
 @corpus_app.command()
 def stats(
     corpus: CorpusOption = None,
