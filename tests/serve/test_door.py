@@ -160,6 +160,24 @@ def test_this_machine_s_own_names_and_pages_do(served: Served) -> None:
         assert served.client.get("/v1/models", headers=headers).status_code == 200
 
 
+def test_a_page_that_is_listed_may_ask(tmp_path: Path) -> None:
+    key = make_key(tmp_path / "keys.json", "studio")
+    own = {"keys": tmp_path / "keys.json", "origins": ["https://studio.example"]}
+    with serving(settings(tmp_path, server=own)) as here:
+        origin = {"origin": "https://studio.example"}
+        asks = {"access-control-request-method": "POST", "access-control-request-headers": "authorization"}
+        answer = here.client.options("/v1/audio/speech", headers=origin | asks)
+        assert answer.status_code == 200
+        assert answer.headers["access-control-allow-origin"] == "https://studio.example"
+        answer = here.client.get("/v1/models", headers=origin | bearer(key))
+        assert answer.headers["access-control-allow-origin"] == "https://studio.example"
+        assert here.client.get("/v1/models", headers=origin).status_code == 401
+        assert (
+            here.client.get("/v1/models", headers=bearer(key) | {"origin": "https://x.example"}).status_code
+            == 403
+        )
+
+
 def test_a_bucket_fills_with_time_and_callers_do_not_share_it() -> None:
     now = [0.0]
     rates = Rates(Limits(requests_per_minute=2, concurrent=1, connections=2), clock=lambda: now[0])

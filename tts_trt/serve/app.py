@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from fastapi import FastAPI
+from fastapi.middleware.cors import CORSMiddleware
 from fastapi.responses import FileResponse, Response
 from fastapi.staticfiles import StaticFiles
 
@@ -63,6 +64,14 @@ def create_app(settings: Settings, supervisor: Supervisor) -> FastAPI:
     _pages(app)
     _document_keys(app, keyring)
     app.add_middleware(Guard, settings=settings, keyring=keyring)
+    if settings.server.origins:  # outside the guard: a browser asks for permission without a key
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=settings.server.origins,
+            allow_methods=["GET", "POST", "DELETE"],
+            allow_headers=["Authorization", "Content-Type"],
+            expose_headers=["X-Sample-Rate", "X-Audio-Seconds", "X-Bundle", "Retry-After"],
+        )
     return app
 
 

@@ -79,9 +79,11 @@ def spoken_of(here: Serving, body: SpeechBody, model: Model, owner: str, *, in_p
             param="input",
         )
     extra, engines, live = body.tts_trt, here.settings.engines, here.catalogue.live
-    chunks = (engines.first_codes, engines.chunk_codes)
-    if extra.policy == "live":
+    chunks, steps = (engines.first_codes, engines.chunk_codes), extra.steps
+    if extra.policy == "live":  # when it is crowded, fewer steps before anyone is refused
         chunks = (live.first_codes, live.chunk_codes[0])
+        crowd = min(here.supervisor.jobs // engines.rows, len(live.flow_steps) - 1)
+        steps = steps or live.flow_steps[crowd] or None
     emotion_audio = None
     if extra.emotion_audio is not None:
         emotion_audio = _voice(here, model, extra.emotion_audio, owner, "tts_trt.emotion_audio")
@@ -95,7 +97,7 @@ def spoken_of(here: Serving, body: SpeechBody, model: Model, owner: str, *, in_p
         rate=body.speed,
         duration=extra.duration,
         seed=extra.seed,
-        steps=extra.steps,
+        steps=steps,
         chunks=chunks if in_parts else None,
         deadline=here.settings.server.request_seconds,
     )
