@@ -75,6 +75,7 @@ PUBLISHED_LAYERS = 24
 WRAPPED = {"gpt": None, "s2mel": "net", "vocoder": "generator"}
 """Part -> top key of its file."""
 
+SMALLEST_CHINESE = 100  # pieces
 LEARNT = "the quick brown fox jumps over a lazy dog while heavy rain falls and nobody minds the time of day"
 
 
@@ -125,12 +126,18 @@ def _draw(key: str, value: torch.Tensor, generator: torch.Generator) -> None:
     value.normal_(generator=generator)
     if key.endswith(("running_var", "stat_var")):
         value.mul_(0.1).abs_().add_(0.9)
+    elif key == "conv_post.weight_g":  # the wave's level: loud enough to be heard, far from full scale
+        value.fill_(0.02)
     elif key.endswith("weight_g") or (value.dim() == 1 and key.endswith(("weight", "gamma"))):
         value.mul_(0.1).add_(1.0)
     elif key.endswith(("alpha", "beta")):  # exponents of the vocoder's periodic activation
         value.mul_(0.1)
     elif value.dim() < 2:
         value.mul_(0.02)
+        if key.endswith("project_layer.bias"):  # gain and shift of an adaptive norm
+            value[: len(value) // 2] += 1.0
+    elif "t_embedder" in key:  # every gain and shift of the flow hangs on it
+        value.mul_(0.3 / value.shape[1] ** 0.5)
     elif ("embed" in key and value.dim() == 2) or key.endswith(("latents", "matrix", "codebook.weight")):
         value.mul_(0.3)
     else:
@@ -186,7 +193,8 @@ def piece_model(pieces: int, texts: Iterable[str] = ()) -> bytes:
     import sentencepiece
 
     made = io.BytesIO()
-    lines = [LEARNT.upper(), "你 好 世 界 今 天 天 气 很 好 二 零 四 年 五 月 一 日", *texts] * 20
+    chinese = ["你 好 世 界 今 天 天 气 很 好 二 零 四 年 五 月 一 日"] if pieces >= SMALLEST_CHINESE else []
+    lines = [LEARNT.upper(), *chinese, *texts] * 20
     sentencepiece.SentencePieceTrainer.train(
         sentence_iterator=iter(lines),
         model_writer=made,
@@ -196,7 +204,7 @@ def piece_model(pieces: int, texts: Iterable[str] = ()) -> bytes:
         bos_id=0,
         eos_id=1,
         unk_id=2,
-        user_defined_symbols=[",", ".", "!", "?", "-", "'", "…", *"ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"],
+        user_defined_symbols=[",", ".", "!", "?", "'", *"ABCDEFGHIJKLMNOPQRSTUVWXYZ"],
         normalization_rule_name="identity",
         minloglevel=2,
     )

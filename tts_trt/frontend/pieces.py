@@ -85,7 +85,13 @@ class PieceTokenizer:
             raise TextError(
                 f"this model's vocabulary has no {shown}", hint="remove or spell out these characters"
             )
-        return [piece for piece in found if piece not in set(unknown)]
+        kept: list[str] = []
+        for piece in found:
+            if piece not in unknown:
+                kept.append(piece)
+            elif kept and kept[-1] == SPACE:  # the space before a symbol that goes
+                kept.pop()
+        return kept
 
     def encode(self, text: str) -> NDArray[np.int64]:
         """Ids (L) of normalised text or of a segment. TextError when nothing in it can be spoken."""

@@ -88,9 +88,9 @@ class Section:
 
     def numbers(self, path: str) -> list[Any]:
         value = self.at(path)
-        if not isinstance(value, list) or not value:
+        if not isinstance(value, list | tuple) or not value:
             raise ConfigError(f"{self.where}: {path} is {value!r}, expected a list of numbers")
-        return value
+        return list(value)
 
     def require(self, fixed: Mapping[str, Any]) -> None:
         wrong = [
@@ -297,6 +297,11 @@ def _agree(config: Section, encoder: Section, vocoder: Section, dims: ModelDims)
     if not 0 < gpt.heads <= gpt.dim or gpt.dim % gpt.heads:
         raise ConfigError(
             f"{config.where}: gpt.model_dim {gpt.dim} is not a multiple of gpt.heads {gpt.heads}"
+        )
+    if dims.codec.codebook_size < gpt.codes - 2:
+        raise ConfigError(
+            f"{config.where}: semantic_codec.codebook_size is {dims.codec.codebook_size}, but the code model speaks "
+            f"{gpt.codes - 2} codes"
         )
     if max(gpt.start_code, gpt.stop_code) >= gpt.codes:
         raise ConfigError(f"{config.where}: gpt.stop_mel_token is outside the {gpt.codes} mel codes")
