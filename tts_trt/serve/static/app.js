@@ -136,7 +136,7 @@ function onlyOne(playing) {
 
 function heard({ name, seconds, first, underruns }) {
   at("said").textContent = `${name}: ${seconds.toFixed(1)} seconds of speech, the first after ` +
-    `${Math.round(first * 1000)} milliseconds, ${underruns || "no"} underruns`;
+    `${Math.round(first * 1000)} milliseconds, ${underruns || "no"} underrun${underruns === 1 ? "" : "s"}`;
 }
 
 function refused(error) {
