@@ -216,3 +216,25 @@ def test_a_looping_row_ends_and_a_forced_one_does_not(
     looped, whole = decoder.run([free, forced])
     assert (len(looped.codes_M), looped.finish) == (SAMPLING.min_codes, "repetition")
     assert (len(whole.codes_M), whole.finish) == (12, "length")
+
+
+@pytest.mark.parametrize(("engines", "dims"), MODELS)
+def test_places_are_used_again_and_none_runs_over_its_slots(
+    engines: str, dims: ModelDims, request: pytest.FixtureRequest
+) -> None:
+    """A place without a row steps on with the others; rows come one after the other, for longer than the cache is."""
+    decoder = Decoder(request.getfixturevalue(engines), dims, Limits())
+    batch, ticks = decoder.open(3), 0
+    for row in rows(SAMPLING.forced(36), 4):
+        solo = decoder.begin(row)
+        batch.adopt(solo)
+        solo.close()
+        while batch.live:
+            assert batch.tick() == {}
+            assert (batch._slots._out["next_pos"].numpy() < batch._slots.cache.slots).all()
+            ticks += 1
+        (state,) = [state for state in batch.rows if state is not None]
+        assert state.codes_M.tolist() == decoder.run([row])[0].codes_M.tolist()
+        batch.release(state)
+    assert ticks > batch._slots.cache.slots
+    batch.close()
