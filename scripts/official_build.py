@@ -50,6 +50,9 @@ def main() -> None:
     parser.add_argument("--graphs", default="")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--memory", type=float, default=8.0, help="GiB to wait for before a step starts")
+    parser.add_argument(
+        "--report", action="store_true", help="write what is done so far to --out, run nothing"
+    )
     parser.add_argument("--only", nargs=2, metavar=("STEP", "GRAPH"), help="one step, in this process")
     args = parser.parse_args()
     args.work.mkdir(parents=True, exist_ok=True)
@@ -57,6 +60,9 @@ def main() -> None:
         run_step(*args.only, args)
         return
     specs = graph_specs(read_dims(find_model(args.model)), Limits())
+    if args.report:
+        write_report(args, list(specs))
+        return
     names = [name for name in args.graphs.split(",") if name] or list(specs)
     for name in names:
         for step in STEPS:
@@ -185,7 +191,7 @@ def write_report(args: argparse.Namespace, graphs: Sequence[str]) -> None:
     done = [r for found in steps.values() for r in found.values() if r.get("done")]
     peak = max((r["peak_rss"] for r in done), default=0)
     report = {
-        "command": f"python -m scripts.official_build --model DIR --work DIR --out {args.out}",
+        "command": f"python -m scripts.official_build --model DIR --work DIR --out benchmarks/{args.out.name}",
         "date": date.today().isoformat(),
         "machine": {
             "platform": platform.platform(),
