@@ -18,6 +18,7 @@ import pytest
 
 from tests.test_wheel import PIP
 from tests.test_wheel import run as run_apart
+from tts_trt.serve.auth import make_key
 from tts_trt.serve.settings import read_settings, require_safe
 
 ROOT = Path(__file__).parents[1]
@@ -138,10 +139,12 @@ def test_compose_reads_its_file_and_every_service_is_locked_down() -> None:
     assert services["cuda"]["deploy"]["resources"]["reservations"]["devices"][0]["capabilities"] == ["gpu"]
 
 
-def test_the_settings_in_the_container_are_safe_and_lie_where_compose_mounts() -> None:
-    settings = read_settings(ROOT / "deploy" / "serve.toml")
+def test_the_settings_in_the_container_are_safe_and_lie_where_compose_mounts(tmp_path: Path) -> None:
+    shutil.copy(ROOT / "deploy" / "serve.toml", tmp_path)
+    make_key(tmp_path / "keys.json", "studio")
+    settings = read_settings(tmp_path / "serve.toml")
     require_safe(settings)
-    assert settings.server.keys == ROOT / "deploy" / "keys.json"
+    assert settings.server.keys == tmp_path / "keys.json"
     assert str(settings.server.voices).startswith("/var/lib/tts-trt/")
     assert settings.server.drain_seconds < 70  # what compose.yaml and the unit wait before they kill
     assert all(fnmatch(str(folder), "/engines/*") for folder in settings.engines.bundles)
