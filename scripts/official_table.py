@@ -38,7 +38,7 @@ def table(report: dict[str, Any]) -> str:
     """One row a graph: ONNX sizes and errors, plan sizes, the largest peak of its steps and their times."""
     lines = [
         "| graph | ONNX FP32, FP16, INT8 (MB) | error of FP32, FP16, INT8 | plan FP16, INT8 (MB) | peak memory (GiB) | "
-        "export, INT8, plans (s) |",
+        "CPU time of export, INT8, plans (s) |",
         "| --- | --- | --- | --- | --- | --- |",
     ]
     for name, steps in report["graphs"].items():
@@ -50,7 +50,7 @@ def table(report: dict[str, Any]) -> str:
         ]
         plans = [steps[f"plan-{p}"].get("bytes") for p in ("fp16", "int8")]
         peak = max((s["peak_rss"] for s in steps.values() if s.get("done")), default=None)
-        seconds = [steps[s].get("wall_seconds") for s in ("export", "int8", "plan-fp16", "plan-int8")]
+        seconds = [steps[s].get("cpu_seconds") for s in ("export", "int8", "plan-fp16", "plan-int8")]
         cells = [
             f"`{name}`",
             _row(sizes, lambda n: _megabytes(n)),
