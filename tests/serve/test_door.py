@@ -208,13 +208,15 @@ def test_a_bucket_fills_with_time_and_callers_do_not_share_it() -> None:
 def test_beyond_this_machine_keys_are_needed(tmp_path: Path) -> None:
     assert is_loopback("127.8.8.8") and is_loopback("::1") and is_loopback("localhost")
     engines = {"bundles": ["b"]}
+    make_key(tmp_path / "k.json", "studio")
     for host in ("0.0.0.0", "::", "192.168.1.4", "example.org"):
         assert not is_loopback(host)
         with pytest.raises(UsageError, match="make-key"):
             require_safe(Settings.model_validate({"server": {"host": host}, "engines": engines}))
-        require_safe(
-            Settings.model_validate({"server": {"host": host, "keys": "k.json"}, "engines": engines})
-        )
+        server = {"host": host, "keys": tmp_path / "k.json"}
+        require_safe(Settings.model_validate({"server": server, "engines": engines}))
+    with pytest.raises(ConfigError, match="there is no"):
+        require_safe(Settings.model_validate({"server": {"keys": tmp_path / "none"}, "engines": engines}))
     with pytest.raises(UsageError, match="no bundle"):
         require_safe(Settings())
     with pytest.raises(UsageError, match="called b"):

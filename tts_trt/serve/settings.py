@@ -17,6 +17,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from tts_trt.errors import ConfigError, UsageError
+from tts_trt.serve.auth import Keyring
 
 Seconds = Annotated[float, Field(gt=0, le=86_400)]
 Some = Annotated[int, Field(ge=1)]
@@ -107,12 +108,14 @@ def is_loopback(host: str) -> bool:
 
 
 def require_safe(settings: Settings) -> None:
-    """UsageError for a server that anyone could use without a key."""
+    """UsageError for a server that anyone could use without a key, ConfigError for keys that cannot be read."""
     if settings.server.keys is None and not is_loopback(settings.server.host):
         raise UsageError(
             f"binding to {settings.server.host} would let anyone on the network in: no API keys are set",
             hint="tts-trt serve --keys keys.json --make-key NAME, then start with --keys keys.json",
         )
+    if settings.server.keys is not None:
+        Keyring.read(settings.server.keys)  # before engines are loaded
     if not settings.engines.bundles:
         raise UsageError("no bundle to serve", hint="tts-trt serve --bundle engines/nano-fp32-onnxruntime")
     names = [folder.resolve().name for folder in settings.engines.bundles]
