@@ -20,7 +20,7 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
 LOCK = ROOT / "requirements.lock"
-EXTRAS = ("export", "quality", "sign", "train", "rtx", "dev")
+EXTRAS = ("export", "quality", "mos", "serve", "sign", "train", "indextts2", "emotion-lm", "rtx", "dev")
 PINNED = ("torch==2.13.0", "onnxruntime==1.31.1")  # what the figures and tolerances here were measured with
 HEADER = f"""\
 # Exact versions for Python 3.11 and 3.12 on Linux: tts-trt with the extras {", ".join(EXTRAS)}.
