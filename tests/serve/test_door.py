@@ -160,6 +160,13 @@ def test_this_machine_s_own_names_and_pages_do(served: Served) -> None:
         assert served.client.get("/v1/models", headers=headers).status_code == 200
 
 
+@pytest.mark.parametrize("path", ["/", "/health/live", "/static/app.js", "/nothing"])
+def test_no_answer_is_guessed_at_or_framed(served: Served, path: str) -> None:
+    answer = served.client.get(path)
+    assert answer.headers["x-content-type-options"] == "nosniff"
+    assert answer.headers["content-security-policy"] == "frame-ancestors 'none'"
+
+
 def test_a_page_that_is_listed_may_ask(tmp_path: Path) -> None:
     key = make_key(tmp_path / "keys.json", "studio")
     own = {"keys": tmp_path / "keys.json", "origins": ["https://studio.example"]}

@@ -27,6 +27,10 @@ OPEN = ("/health/live",)
 PAGES = ("/", "/static/")
 """Where a browser is asked for the key as a password."""
 
+SHIELDS = ((b"x-content-type-options", b"nosniff"), (b"content-security-policy", b"frame-ancestors 'none'"))
+"""Headers of every answer: a browser neither guesses what it is nor shows it inside another site's page. What the page itself may load is
+said in the page."""
+
 UPLOAD = "/v1/audio/voices"
 ENVELOPE = 64 * 1024
 """Bytes of a body beside the text or the recording: names, boundaries, escapes."""
@@ -49,6 +53,8 @@ class Guard:
         async def watched(message: Message) -> None:
             nonlocal sent
             sent = True
+            if message["type"] == "http.response.start":
+                message = {**message, "headers": [*message.get("headers", ()), *SHIELDS]}
             await send(message)
 
         try:
@@ -57,7 +63,7 @@ class Guard:
         except ApiError as error:
             if sent:
                 raise
-            await error.response()(scope, receive, send)
+            await error.response()(scope, receive, watched)
 
     def _admitted(self, scope: Scope) -> str:
         """Who asks: the name of a key, or an address."""
