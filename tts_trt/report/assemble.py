@@ -99,9 +99,10 @@ def _candidate(evidence: Evidence, subject: Subject, found: Samples, judged: int
 def _why_absent(name: str, subject: Subject) -> str:
     if METRICS[name].section == "cost":
         return "the same bundle has the same cost" if subject.again else "not measured"
-    return {"mos": "nobody was asked: speechmos is not installed, or opinions were not wanted", "qc": "no limits ship for this model"}.get(
-        name, "could not be measured on any line"
-    )
+    return {
+        "mos": "nobody was asked: speechmos is not installed, or opinions were not wanted",
+        "qc": "no limits ship for this model",
+    }.get(name, "could not be measured on any line")
 
 
 def row(name: str, sample: Sample, missing: int, judged: int) -> VerdictRow:

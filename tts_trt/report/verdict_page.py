@@ -36,17 +36,15 @@ def _verdict_row(entry: MetricEntry, found: list[VerdictRow | None]) -> str:
 def _cell(row: VerdictRow | None) -> str:
     if row is None:
         return '<span class="quiet">not measured</span>'
-    bounds = ""
+    notes = []
     if row.low is not None and row.high is not None:
-        bounds = f" <small>{number(row.low)} to {number(row.high)}</small>"
+        notes.append(f"{number(row.low)} to {number(row.high)}")
     if row.needed and row.needed > row.sentences:
-        bounds += f" <small>needs {row.needed}</small>"
+        notes.append(f"needs {row.needed}")
     if row.missing:
-        bounds += f" <small>({row.missing} lines missing)</small>"
-    word = (
-        f' <span class="v {row.verdict}">{row.verdict}</span>' if row.verdict else ' <span class="v"></span>'
-    )
-    return f"{number(row.change)}{bounds}{word}"
+        notes.append(f"({row.missing} lines missing)")
+    word = f'<span class="v {row.verdict or ""}">{row.verdict or ""}</span>'
+    return f"{number(row.change)} {word}<small class='bounds'>{' '.join(notes)}</small>"
 
 
 def intervals(made: Report) -> str:
