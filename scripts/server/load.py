@@ -92,11 +92,14 @@ def main() -> None:
     parser.add_argument(
         "--full", type=int, default=2000, help="requests against the full queue; 0: leave it out"
     )
+    parser.add_argument("--note", help="what else ran on the machine")
     parser.add_argument("--out", type=Path)
     asked = parser.parse_args()
     figures: dict[str, Any] = {"bundle": asked.bundle.name, "threads": asked.threads, "rows": asked.rows}
     with running([asked.bundle], asked.threads, engines={"rows": asked.rows, "queue": 64}, **WIDE) as server:
         figures |= throughput(server, asked.voice, asked.requests, asked.clients)
+    if asked.note:
+        figures["note"] = asked.note
     if asked.full:
         narrow = {"rows": 2, "queue": 2}
         with running([asked.bundle], asked.threads, engines=narrow, **WIDE) as server:

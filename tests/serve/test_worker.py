@@ -73,7 +73,7 @@ def test_a_stream_that_loses_its_worker_is_cut_and_events_say_why(tmp_path: Path
 
 
 def test_a_dozen_requests_and_a_worker_that_keeps_dying(tmp_path: Path) -> None:
-    """The short form of scripts/chaos_server.py."""
+    """The short form of scripts/server/chaos.py."""
     rng = random.Random(5)
     with serving(settings(tmp_path), fakes.slow) as served:
         over = threading.Event()

@@ -31,7 +31,12 @@ GRACE_SECONDS = 1.0
 """After its deadline the worker may say so itself."""
 
 _SOUND = {form.content_type: {"schema": {"type": "string", "format": "binary"}} for form in FORMATS.values()}
-_EVENTS = {EVENTS: {"schema": {"type": "string"}}}
+_EVENT = {"type": "object", "properties": {"data": {"type": "string"}}, "required": ["data"]}
+_EVENTS = {
+    EVENTS: {
+        "schema": _EVENT | {"description": "data: JSON of speech.audio.delta, speech.audio.done or error"}
+    }
+}
 
 
 @router.post(
