@@ -64,7 +64,13 @@ TINY = ModelDims(
     ),
     regulator=RegulatorDims(channels=24, codebook_size=4),
     flow=FlowDims(dim=32, heads=2, depth=3, wavenet_dim=32, wavenet_layers=2, codebook_size=4),
-    vocoder=VocoderDims(initial_channels=64),
+    vocoder=VocoderDims(
+        upsample_rates=(8, 8, 4),
+        upsample_kernels=(16, 16, 8),
+        initial_channels=32,
+        resblock_kernels=(3,),
+        resblock_dilations=((1, 3),),
+    ),
 )
 OFFICIAL = ModelDims()
 SIZES = {"tiny": TINY, "official": OFFICIAL}

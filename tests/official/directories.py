@@ -57,8 +57,8 @@ def bigvgan_dims(fixture: Fixture) -> VocoderDims:
     )
 
 
-def chain_dims() -> ModelDims:
-    """Code model, style encoder and vocoder of the fixtures, the rest small, all fitting together."""
+def chain_dims(*, vocoder: bool = True) -> ModelDims:
+    """Code model, style encoder and (unless it is to be small) vocoder of the fixtures, the rest small, all fitting together."""
     gpt = fixture_dims(load("gpt_prefill_decode").config)
     return replace(
         TINY,
@@ -66,20 +66,17 @@ def chain_dims() -> ModelDims:
         semantic_encoder=replace(TINY.semantic_encoder, hidden=gpt.semantic_encoder.hidden),
         codec=replace(TINY.codec, codebook_size=gpt.gpt.start_code),
         style=CAMPPLUS,
-        vocoder=bigvgan_dims(load("bigvgan")),
+        vocoder=bigvgan_dims(load("bigvgan")) if vocoder else TINY.vocoder,
         flow=replace(TINY.flow, steps=25),
     )
 
 
-def write_chain(folder: Path) -> ModelDims:
-    dims = chain_dims()
-    vocoder = unfolded(load("bigvgan").weights)
-    vocoder["conv_post.weight_g"] = vocoder["conv_post.weight_g"] * LEVEL
-    given = {
-        "gpt": load("gpt_prefill_decode").weights,
-        "style_encoder": load("campplus").weights,
-        "vocoder": vocoder,
-    }
+def write_chain(folder: Path, *, vocoder: bool = True) -> ModelDims:
+    dims = chain_dims(vocoder=vocoder)
+    given = {"gpt": load("gpt_prefill_decode").weights, "style_encoder": load("campplus").weights}
+    if vocoder:
+        given["vocoder"] = unfolded(load("bigvgan").weights)
+        given["vocoder"]["conv_post.weight_g"] *= LEVEL
     write_checkpoint(folder, dims, given=given)
     return dims
 
