@@ -84,7 +84,9 @@ def serve(
     ] = None,
     public_key: Annotated[Path | None, typer.Option(help="serve only bundles signed by it")] = None,
     report: Annotated[Path | None, typer.Option(help="report.json that policies choose bundles by")] = None,
-    threads: Annotated[int | None, typer.Option(min=0, max=256, help="CPU threads of one piece of work")] = None,
+    threads: Annotated[
+        int | None, typer.Option(min=0, max=256, help="CPU threads of one piece of work")
+    ] = None,
     device: Annotated[str | None, typer.Option(help="auto, cpu, cuda or cuda:N")] = None,
 ) -> None:
     """Serve bundles over HTTP: OpenAI's speech API, voices, metrics."""
