@@ -13,6 +13,7 @@ from tts_trt.dims import ModelDims
 from tts_trt.frontend.tokenizer import PhoneTokenizer
 from tts_trt.runtime.bundle import Bundle
 from tts_trt.runtime.engine import Engines
+from tts_trt.runtime.fake import fake_engines
 from tts_trt.runtime.onnx_engine import OrtEngine
 from tts_trt.runtime.synthesizer import Synthesizer
 from tts_trt.spec import graph_specs
@@ -81,3 +82,13 @@ def tts(one_pass: Engines, tokenizer: PhoneTokenizer) -> Synthesizer:
 @pytest.fixture(scope="session")
 def exact_tts(exact: Engines, tokenizer: PhoneTokenizer) -> Synthesizer:
     return Synthesizer(Bundle(exact, EXACT, tokenizer))
+
+
+@pytest.fixture
+def fakes() -> Engines:
+    return fake_engines(TINY)
+
+
+@pytest.fixture
+def fake_tts(fakes: Engines, tokenizer: PhoneTokenizer) -> Synthesizer:
+    return Synthesizer(Bundle(fakes, TINY, tokenizer))
