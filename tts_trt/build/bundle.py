@@ -240,4 +240,3 @@ def _fields(plan: BundlePlan, entries: list[GraphEntry], figures: dict[str, Any]
             voices={name: f"assets/voices/{name}.wav" for name in model.voices},
         ),
     }
-

@@ -51,7 +51,9 @@ def _session() -> Any:
 
     path = model_file()
     if path is None:
-        raise LibraryError("DNSMOS needs speechmos, which is not installed", hint="pip install 'tts-trt[mos]'")
+        raise LibraryError(
+            "DNSMOS needs speechmos, which is not installed", hint="pip install 'tts-trt[mos]'"
+        )
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
     return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
