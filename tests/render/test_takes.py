@@ -78,6 +78,19 @@ def test_without_limits_only_broken_sound_is_a_fault() -> None:
     assert "not_finite" in best_take(ASKED, [(speaker(nan), 101)], deaf).takes[0].faults[0]
 
 
+def test_sound_that_is_not_as_long_as_its_codes_is_a_fault() -> None:
+    def samples_of(codes: int) -> int:
+        return 640 * codes
+
+    def in_whole_codes(cut: int) -> Reader:
+        return Reader({0: lambda wave_S, rate: np.resize(wave_S, len(wave_S) // 640 * 640)[: -cut or None]})
+
+    counting = Inspector(None, "anna", lambda text: 2.4, samples_of)
+    assert not best_take(ASKED, [(speaker(in_whole_codes(0)), 101)], counting).flagged
+    kept = best_take(ASKED, [(speaker(in_whole_codes(1)), 101)], counting)
+    assert kept.flagged and "length" in kept.takes[0].faults[0]
+
+
 def test_seeds_depend_on_text_and_take_alone() -> None:
     assert seed_of(1, "a", 0) == seed_of(1, "a", 0)
     assert len({seed_of(s, t, n) for s in (0, 1) for t in ("a", "b") for n in (0, 1)}) == 8

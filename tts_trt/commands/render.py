@@ -20,6 +20,7 @@ from tts_trt.quality.qc_thresholds import FILE as QC_FILE
 from tts_trt.render.sound import check_format
 from tts_trt.render.takes import Inspector
 from tts_trt.report.schema import read_report
+from tts_trt.runtime.acoustic import Acoustic
 from tts_trt.runtime.bundle import obstacle, verified
 from tts_trt.runtime.executors import AUTO, TENSORRT
 from tts_trt.runtime.request import Request
@@ -129,7 +130,10 @@ def set_stage(asked: Asked, policy: Policy, anchor: Synthesizer, choice: Choice)
         "emotion_audio": anchor.encoder.emotion(recording).key if recording else None,
         "anchor": choice.offer.manifest_sha256,
     }
-    inspector = Inspector(limits, style, anchor.bundle.tokenizer.natural_seconds)
+    acoustic, hop = Acoustic(anchor.engines, anchor.dims), anchor.dims.audio.hop
+    inspector = Inspector(
+        limits, style, anchor.bundle.tokenizer.natural_seconds, lambda codes: acoustic.frames(codes) * hop
+    )
     return Stage(voice, style, request, inspector, conditioning, warnings)
 
 

@@ -23,6 +23,9 @@ LARGEST_SEED = 2**63
 Natural = Callable[[str], float]
 """Seconds that a normalised text takes at rate 1."""
 
+Samples = Callable[[int], int]
+"""Samples that so many codes become."""
+
 
 @dataclass(frozen=True)
 class Take:
@@ -56,11 +59,13 @@ class Kept:
 @dataclass(frozen=True)
 class Inspector:
     """Quality control of what a request was answered with. ``limits`` None: there are none for this model, and only sound that
-    is broken outright is a fault. ``style``: who speaks and how, as the limits name it."""
+    is broken outright is a fault. ``style``: who speaks and how, as the limits name it. ``samples_of``: sound that is not as
+    long as its codes has lost or gained something since they were drawn, wherever that was and however smooth it sounds."""
 
     limits: Thresholds | None
     style: str
     natural_seconds: Natural
+    samples_of: Samples | None = None
 
     @cached_property
     def identity(self) -> str:
@@ -76,8 +81,13 @@ class Inspector:
             expected = info.seconds if forced else self.natural_seconds(info.text) / info.rate
             segment = SpeechSegment(wave_S, result.sample_rate, info.text, codes_M, expected, self.style)
             found += [str(one) for one in self._findings(segment)]
-            if info.finish != "stop" and not forced:
+            if forced:
+                continue
+            if info.finish != "stop":
                 found.append(f"cut short by {info.finish}")
+            made = self.samples_of(len(codes_M)) if self.samples_of else len(wave_S)
+            if made != len(wave_S):
+                found.append(f"length {len(wave_S)} samples, {made} of {len(codes_M)} codes")
         return tuple(found)
 
     def _findings(self, segment: SpeechSegment) -> Sequence[Finding]:
