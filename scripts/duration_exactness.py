@@ -25,13 +25,13 @@ import soundfile
 
 from scripts.compare_speech import progress, write_json
 from tts_trt.choice import offer
-from tts_trt.commands.render import Asked, limits_of, run
-from tts_trt.errors import TtsTrtError
+from tts_trt.commands.render import NEUTRAL, Asked, limits_of, run, samples_of
+from tts_trt.errors import TtsTrtError, UsageError
 from tts_trt.frontend.audio import write_wav
-from tts_trt.policy import Dubbing, shipped
-from tts_trt.render.dubbing import Fit, Room
+from tts_trt.policy import Dubbing, load_policy, to_json
+from tts_trt.render.dubbing import Fit, Room, ladder
 from tts_trt.render.speakers import Speaker, opened
-from tts_trt.render.takes import Inspector, best_take, seed_of
+from tts_trt.render.takes import Inspector, best_take
 from tts_trt.report.environment import environment
 from tts_trt.report.lines import default_texts, read_texts
 from tts_trt.runtime.plan import Planner
@@ -77,16 +77,16 @@ def try_targets(
     rate, tokenizer = tts.dims.audio.sample_rate, tts.bundle.tokenizer
     texts, voices = read_texts(args.texts), list(tts.voices)
     targets = drawn(texts, voices, policy, room.fit, args.count, args.seed)
-    rows = []
+    limits, rows = limits_of(None, speaker.offer), []
     with tempfile.TemporaryDirectory() as folder:
         for n, target in enumerate(targets):
             spot = room.spot(target.text, target.seconds, policy)
             request = Request("", target.voice, sampling=SamplingParams.of(tts.dims))
+            style = f"{target.voice}/{NEUTRAL}"
             inspector = Inspector(
-                limits_of(None, speaker.offer), f"{target.voice}/calm", tokenizer.natural_seconds
+                limits, style, tokenizer.natural_seconds, samples_of(tts), policy.most_stretch
             )
-            ladder = [(speaker, seed_of(args.seed, target.text, take)) for take in range(policy.takes)]
-            kept = best_take(spot.request(request), ladder, inspector)
+            kept = best_take(ladder(spot, speaker, request, policy, args.seed), inspector)
             path = Path(folder) / "one.wav"
             write_wav(path, kept.result.wave, rate)
             rows.append(
@@ -97,6 +97,7 @@ def try_targets(
                     "error": soundfile.info(path).frames - round(target.seconds * rate),
                     "first_take_good": kept.takes[0].passed,
                     "good": not kept.flagged,
+                    "forced": kept.chosen >= policy.drawn_takes,
                     "faults": [fault.split()[0] for fault in kept.takes[0].faults],
                 }
             )
@@ -125,7 +126,7 @@ def try_film(args: argparse.Namespace, subtitles: str) -> dict[str, Any]:
         (folder / "film.srt").write_text(subtitles)
         asked = Asked(
             folder / "film.srt",
-            "dubbing",
+            args.policy,
             folder / "film.wav",
             (args.bundle,),
             cues=folder / "cues",
@@ -186,6 +187,7 @@ def _shares(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
     return {
         "first_take_good": sum(row["first_take_good"] for row in rows) / len(rows),
         "good_in_the_end": sum(row["good"] for row in rows) / len(rows),
+        "held_to_their_codes": sum(row["forced"] for row in rows) / len(rows),
         "faults_of_first_takes": dict(sorted(faults.items(), key=lambda item: -item[1])),
     }
 
@@ -204,6 +206,7 @@ def options() -> argparse.Namespace:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--bundle", type=Path, required=True)
+    parser.add_argument("--policy", default="dubbing", help="or a file, such as one with drawn_takes = 0")
     parser.add_argument("--count", type=int, default=200, help="random targets")
     parser.add_argument("--texts", type=Path, default=default_texts())
     parser.add_argument("--seed", type=int, default=0)
@@ -213,7 +216,9 @@ def options() -> argparse.Namespace:
 
 
 def measure(args: argparse.Namespace) -> dict[str, Any]:
-    policy, chosen = shipped(Dubbing), offer(args.bundle)
+    policy, chosen = load_policy(args.policy), offer(args.bundle)
+    if not isinstance(policy, Dubbing):
+        raise UsageError(f"{args.policy} is no policy for dubbing")
     with opened([chosen], threads=args.threads) as voices:
         tts = voices[chosen.manifest_sha256]
         room = Room(
@@ -230,7 +235,7 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
         "environment": environment(place, args.threads),
         "bundle": chosen.name,
         "manifest_sha256": chosen.manifest_sha256,
-        "rates": [policy.slowest, policy.fastest],
+        "policy": to_json(policy),
         **figures(rows, try_film(args, subtitles)),
     }
 

@@ -46,14 +46,19 @@ class Dubbing:
     precisions: tuple[str, ...]
     slowest: float
     fastest: float
-    takes: int
+    drawn_takes: int
+    forced_takes: int
+    most_stretch: float
     overlaps: str
 
     def __post_init__(self) -> None:
         _named("precisions", self.precisions)
         _within("slowest", self.slowest, RATES[0], 1.0)
         _within("fastest", self.fastest, 1.0, RATES[1])
-        _within("takes", self.takes, 1, 100)
+        _within("drawn_takes", self.drawn_takes, 0, 100)
+        _within("forced_takes", self.forced_takes, 0, 100)
+        _within("drawn_takes and forced_takes together", self.drawn_takes + self.forced_takes, 1, 200)
+        _within("most_stretch", self.most_stretch, 1.0, 4.0)
         if self.overlaps not in ("refuse", "mix"):
             raise ConfigError(f"overlaps is {self.overlaps!r}, expected 'refuse' or 'mix'")
 

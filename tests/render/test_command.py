@@ -129,7 +129,7 @@ def test_a_text_fills_its_duration(tmp_path: Path, bundles: tuple[Path, Path]) -
 
 
 def test_overlaps_are_mixed_where_the_policy_says_so(tmp_path: Path, bundles: tuple[Path, Path]) -> None:
-    (tmp_path / "mix.toml").write_text('scenario = "dubbing"\noverlaps = "mix"\ntakes = 1\n')
+    (tmp_path / "mix.toml").write_text('scenario = "dubbing"\noverlaps = "mix"\ndrawn_takes = 1\n')
     over = SRT.replace("00:00:01,850 --> 00:00:02,801", "00:00:01,000 --> 00:00:01,951")
     with pytest.raises(UsageError, match="cue 2 .* in cue 1"):
         run(asked(tmp_path, bundles, over, "dubbing", name="film.srt"), silent)

@@ -9,18 +9,21 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.model.tiny import TINY
+from tests.render.reader import Reader, speaker
 from tests.report.fakes import Letters
 from tts_trt.errors import TextError, UsageError
 from tts_trt.policy import Dubbing, shipped
-from tts_trt.render.dubbing import Room
+from tts_trt.render.dubbing import Room, ladder
 from tts_trt.render.srt import Cue, parse_srt
 from tts_trt.runtime.plan import Planner
 from tts_trt.runtime.request import Request
+from tts_trt.runtime.sampling import SamplingParams
 from tts_trt.spec import Limits
 
 RATE = TINY.audio.sample_rate
 POLICY = shipped(Dubbing)  # 0.7 to 1.4
 PLANNER = Planner(Letters(), TINY, Limits())
+ASKED = Request("", "anna", sampling=SamplingParams())
 ROOM = Room(PLANNER, Letters(), RATE)
 
 
@@ -33,6 +36,17 @@ def test_cues_start_and_end_at_their_samples() -> None:
     assert (spot.start, spot.end) == (16016, 24912)
     assert spot.rate == pytest.approx(0.55 / 0.556)
     assert spot.request(Request("", "anna")).duration == pytest.approx(0.556)
+
+
+def test_takes_with_a_natural_end_come_before_forced_ones() -> None:
+    (spot,) = ROOM.spots([cue(0, 600)], POLICY)
+    policy = replace(POLICY, drawn_takes=2, forced_takes=1)
+    made = [request for _, request in ladder(spot, speaker(Reader()), ASKED, policy, seed=5)]
+    assert [request.stretch for request in made] == [True, True, False]
+    assert len({request.sampling.seed for request in made if request.sampling}) == 3
+    drawn, forced = (PLANNER.plan(made[i]).segments[0] for i in (0, 2))
+    assert drawn.samples == forced.samples == 0.6 * RATE and drawn.rate == forced.rate
+    assert drawn.sampling.max_codes is None and forced.sampling.min_codes == forced.sampling.max_codes
 
 
 def test_refusals_name_cue_rate_and_range() -> None:

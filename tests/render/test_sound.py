@@ -103,6 +103,18 @@ def test_a_full_disk_is_one_error_and_the_old_file_stays(tmp_path: Path, suffix:
     assert os.listdir(tmp_path) == [path.name]
 
 
+def test_a_flac_that_lost_samples_on_its_way_is_an_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = soundfile.blocks
+    monkeypatch.setattr(
+        soundfile, "blocks", lambda *args, **options: (one[:-1] for one in whole(*args, **options))
+    )
+    with pytest.raises(TtsTrtError, match="not all are on the disk"):
+        write_sound(tmp_path / "a.flac", in_blocks, len(WAVE), RATE, [])
+    assert not os.listdir(tmp_path)
+
+
 def test_a_wav_has_an_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sound, "LARGEST_WAV", 140_000)
     with pytest.raises(UsageError, match="do not fit into a WAV"):

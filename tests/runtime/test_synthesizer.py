@@ -66,6 +66,20 @@ def test_a_duration_is_met_to_the_sample(
     assert all(info.finish == "length" for info in result.segments)
 
 
+@pytest.mark.parametrize("seconds", [0.65, 1.31313])
+def test_what_is_stretched_to_a_duration_ends_by_itself_and_is_exact(
+    tts: Synthesizer, recording: np.ndarray, seconds: float
+) -> None:
+    asked = Request("See me. No cat!", recording, duration=seconds, stretch=True, silence_seconds=0.05)
+    result = tts.synthesize(asked)
+    assert len(result.wave) == round(seconds * RATE)
+    assert all(info.finish == "stop" for info in result.segments)
+    drawn = [info.codes for info in result.segments]
+    assert drawn != [info.codes for info in tts.synthesize(replace(asked, stretch=False)).segments]
+    with pytest.raises(UsageError, match="cannot be streamed"):
+        tts.stream(asked)
+
+
 def test_segments_say_where_they_are(tts: Synthesizer, recording: np.ndarray) -> None:
     result = tts.synthesize(Request("See me. No cat! Bad cat?", recording, silence_seconds=0.25))
     assert [info.text for info in result.segments] == ["See me.", "No cat!", "Bad cat?"]
@@ -148,6 +162,7 @@ def test_a_very_short_reference_is_enough(tts: Synthesizer, recording: np.ndarra
         ({"rate": 2.5}, UsageError, "rate is 2.5, expected 0.5 to 2"),
         ({"rate": float("nan")}, UsageError, "rate is nan"),
         ({"rate": 1.2, "duration": 1.0}, UsageError, "expected one of them"),
+        ({"stretch": True}, UsageError, "no duration to stretch to"),
         ({"duration": 9.0}, UsageError, "0.27 to 1.06 s can be met"),
         ({"duration": 0.1}, UsageError, "0.27 to 1.06 s can be met"),
         ({"duration": -1.0}, UsageError, "duration is -1"),

@@ -39,7 +39,9 @@ def test_a_small_run_is_exact(
 ) -> None:
     monkeypatch.setattr(script, "CUES", 3)
     (tmp_path / "texts.txt").write_text("\n".join(TEXTS))
-    args = argparse.Namespace(bundle=bundles[0], count=4, texts=tmp_path / "texts.txt", seed=0, threads=1)
+    args = argparse.Namespace(
+        bundle=bundles[0], policy="dubbing", count=4, texts=tmp_path / "texts.txt", seed=0, threads=1
+    )
     found = script.measure(args)
     assert script.exact(found) and found["targets"] == 4 and found["film"]["exact"] == 3
     assert found["quality_control"]["good_in_the_end"] >= found["quality_control"]["first_take_good"]
@@ -57,7 +59,14 @@ def test_a_small_run_is_exact(
     ],
 )
 def test_one_sample_is_an_error(wrong: dict[str, Any]) -> None:
-    row = {"error": 0, "rate": 1.0, "first_take_good": True, "good": True, "faults": ["loud_end"]}
+    row = {
+        "error": 0,
+        "rate": 1.0,
+        "first_take_good": True,
+        "good": True,
+        "forced": False,
+        "faults": ["loud_end"],
+    }
     cue = {"start_error": 0, "end_error": 0, "same_samples": True, "flagged": False}
     shown = {"cues": [cue, {**cue, **{k: v for k, v in wrong.items() if k in cue}}],
              "samples_between_cues": wrong.get("between", 0), "length_error": wrong.get("length_error", 0)}  # fmt: skip

@@ -18,7 +18,7 @@ from tts_trt.policy import Dubbing, Live, Policy, load_policy
 from tts_trt.quality.qc import Thresholds, load_thresholds
 from tts_trt.quality.qc_thresholds import FILE as QC_FILE
 from tts_trt.render.sound import check_format
-from tts_trt.render.takes import Inspector
+from tts_trt.render.takes import Inspector, Samples
 from tts_trt.report.schema import read_report
 from tts_trt.runtime.acoustic import Acoustic
 from tts_trt.runtime.bundle import obstacle, verified
@@ -130,11 +130,13 @@ def set_stage(asked: Asked, policy: Policy, anchor: Synthesizer, choice: Choice)
         "emotion_audio": anchor.encoder.emotion(recording).key if recording else None,
         "anchor": choice.offer.manifest_sha256,
     }
-    acoustic, hop = Acoustic(anchor.engines, anchor.dims), anchor.dims.audio.hop
-    inspector = Inspector(
-        limits, style, anchor.bundle.tokenizer.natural_seconds, lambda codes: acoustic.frames(codes) * hop
-    )
+    inspector = Inspector(limits, style, anchor.bundle.tokenizer.natural_seconds, samples_of(anchor))
     return Stage(voice, style, request, inspector, conditioning, warnings)
+
+
+def samples_of(tts: Synthesizer) -> Samples:
+    acoustic, hop = Acoustic(tts.engines, tts.dims), tts.dims.audio.hop
+    return lambda codes: acoustic.frames(codes) * hop
 
 
 def _doubts(limits: Thresholds | None, one: Offer) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -13,12 +14,12 @@ from tts_trt.choice import Offer, most_precise
 from tts_trt.commands.render import Asked, Progress, Speak, set_stage
 from tts_trt.errors import SynthesisError, TtsTrtError, UsageError
 from tts_trt.policy import Dubbing
-from tts_trt.render.dubbing import Room, Spot
+from tts_trt.render.dubbing import Room, Spot, ladder
 from tts_trt.render.script import read_script
 from tts_trt.render.sound import Mark, check_format, write_sound
 from tts_trt.render.speakers import Speaker, opened
 from tts_trt.render.srt import parse_srt
-from tts_trt.render.takes import Kept, best_take, seed_of
+from tts_trt.render.takes import Kept, best_take
 from tts_trt.render.timeline import Part, blocks
 from tts_trt.runtime.finish import PEAK
 from tts_trt.runtime.plan import Planner
@@ -49,12 +50,12 @@ def run(
         else:
             spots = [room.spot(script, asked.duration, policy)]
         stage = set_stage(asked, policy, tts, choice)
+        inspector = replace(stage.inspector, most_stretch=policy.most_stretch)
         speaker = Speaker(choice.offer, speak(choice.offer, tts))
         kept = []
         for i, spot in enumerate(spots):
             progress("speaking", i, len(spots))
-            ladder = [(speaker, seed_of(asked.seed, spot.text, take)) for take in range(policy.takes)]
-            kept.append(best_take(spot.request(stage.request), ladder, stage.inspector))
+            kept.append(best_take(ladder(spot, speaker, stage.request, policy, asked.seed), inspector))
             check_length(spot, kept[-1])
     digest = _write(asked, spots, kept, rate)
     return {
@@ -67,7 +68,7 @@ def run(
         "sample_rate": rate,
         "samples": max(spot.end for spot in spots),
         "seconds": max(spot.end for spot in spots) / rate,
-        "cues": [_cue(spot, one) for spot, one in zip(spots, kept, strict=True)],
+        "cues": [_cue(spot, one, policy) for spot, one in zip(spots, kept, strict=True)],
         "notes": [f"{choice.offer.name}: {choice.why}"],
         "warnings": stage.warnings
         + [
@@ -115,7 +116,7 @@ def _write_cues(folder: Path, suffix: str, spots: Sequence[Spot], kept: Sequence
         write_sound(path, partial(iter, [one.result.wave]), spot.samples, rate, [])
 
 
-def _cue(spot: Spot, kept: Kept) -> dict[str, Any]:
+def _cue(spot: Spot, kept: Kept, policy: Dubbing) -> dict[str, Any]:
     return {
         "name": spot.name,
         "text": spot.text,
@@ -123,6 +124,7 @@ def _cue(spot: Spot, kept: Kept) -> dict[str, Any]:
         "end": spot.end,
         "rate": spot.rate,
         "codes": [len(codes) for codes in kept.result.codes],
+        "length": "drawn" if kept.chosen < policy.drawn_takes else "forced",
         "takes": len(kept.takes),
         "flagged": kept.flagged,
     }

@@ -29,7 +29,7 @@ from tts_trt.policy import Audiobook, Pauses
 from tts_trt.render.book import Book
 from tts_trt.render.gains import Heard, heard
 from tts_trt.render.speakers import Speaker
-from tts_trt.render.takes import Inspector, Kept, Take, best_take, seed_of
+from tts_trt.render.takes import Inspector, Kept, Take, best_take, seed_of, seeded
 from tts_trt.runtime.plan import Planner
 from tts_trt.runtime.request import Request
 
@@ -141,9 +141,9 @@ class Studio:
     def one(self, segment: Segment) -> Rendered:
         key = self._key(segment)
         if not self.finds(segment):
-            kept = best_take(
-                replace(self._asked, text=segment.text), self._cast.ladder(segment), self._inspector
-            )
+            asked = replace(self._asked, text=segment.text)
+            ladder = [(speaker, seeded(asked, seed)) for speaker, seed in self._cast.ladder(segment)]
+            kept = best_take(ladder, self._inspector)
             self._journal.add(key, self._record(key, kept))
         found = self._journal[key]
         return Rendered(

@@ -2,10 +2,12 @@
 
     cue        start_ms ............ end_ms
     samples    round(start * rate)   round(end * rate)      the wave of the cue has as many samples as lie between
-    codes      as many as fill that time (forced), shared by the sentences in proportion to their natural lengths
+    codes      drawn   as many as the voice needs, asked to speak at the rate that fits; it ends where a sentence ends
+               forced  exactly as many as fill that time: the voice may be cut off, or go on where it had ended
     frames     the length regulator stretches codes to ceil(samples / hop) frames, the wave is cut to the sample
 
-Every cue is held against the rates that sound natural before anything is spoken.
+Sentences share the time in proportion to their natural lengths. Every cue is held against the rates that sound natural before
+anything is spoken.
 """
 
 from __future__ import annotations
@@ -16,7 +18,9 @@ from dataclasses import dataclass, replace
 
 from tts_trt.errors import TextError, UsageError
 from tts_trt.policy import Dubbing
+from tts_trt.render.speakers import Speaker
 from tts_trt.render.srt import Cue, overlaps
+from tts_trt.render.takes import seed_of, seeded
 from tts_trt.runtime.plan import Planner, Tokenizer
 from tts_trt.runtime.request import LONGEST_SECONDS, Request
 
@@ -78,8 +82,8 @@ class Spot:
             f"{policy.slowest:g} to {policy.fastest:g}, which is {shortest:.2f} to {longest:.2f} s"
         )
 
-    def request(self, asked: Request) -> Request:
-        return replace(asked, text=self.text, duration=self.seconds)
+    def request(self, asked: Request, *, stretch: bool = False) -> Request:
+        return replace(asked, text=self.text, duration=self.seconds, stretch=stretch)
 
 
 class Room:
@@ -119,6 +123,17 @@ class Room:
             return Spot(name, text, start, end, self._rate, self.fit(text))
         except TextError as error:
             raise TextError(f"{name}: {error.args[0]}", hint=error.hint) from error
+
+
+def ladder(
+    spot: Spot, speaker: Speaker, asked: Request, policy: Dubbing, seed: int
+) -> list[tuple[Speaker, Request]]:
+    """Takes with a natural end first, then those held to their codes."""
+    kinds = [True] * policy.drawn_takes + [False] * policy.forced_takes
+    return [
+        (speaker, seeded(spot.request(asked, stretch=stretch), seed_of(seed, spot.text, take)))
+        for take, stretch in enumerate(kinds)
+    ]
 
 
 def _fitting(spots: list[Spot], policy: Dubbing) -> list[Spot]:

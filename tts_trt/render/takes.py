@@ -7,12 +7,13 @@ none was good:                          keep the one with the fewest faults, and
 from __future__ import annotations
 
 import hashlib
+import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 
-from tts_trt.errors import SynthesisError
+from tts_trt.errors import SynthesisError, UsageError
 from tts_trt.quality.qc import Finding, SpeechSegment, Thresholds, check_segment
 from tts_trt.quality.qc_checks import broken
 from tts_trt.render.speakers import Speaker
@@ -60,12 +61,14 @@ class Kept:
 class Inspector:
     """Quality control of what a request was answered with. ``limits`` None: there are none for this model, and only sound that
     is broken outright is a fault. ``style``: who speaks and how, as the limits name it. ``samples_of``: sound that is not as
-    long as its codes has lost or gained something since they were drawn, wherever that was and however smooth it sounds."""
+    long as its codes has lost or gained something since they were drawn, wherever that was and however smooth it sounds; sound
+    that was stretched to a duration may differ by ``most_stretch``."""
 
     limits: Thresholds | None
     style: str
     natural_seconds: Natural
     samples_of: Samples | None = None
+    most_stretch: float = math.inf
 
     @cached_property
     def identity(self) -> str:
@@ -77,18 +80,26 @@ class Inspector:
         for info, codes_M in zip(result.segments, result.codes, strict=True):
             start = round(info.start * result.sample_rate)
             wave_S = result.wave[start : start + round(info.seconds * result.sample_rate)]
-            forced = request.duration is not None
-            expected = info.seconds if forced else self.natural_seconds(info.text) / info.rate
+            forced = request.duration is not None and not request.stretch
+            expected = (
+                info.seconds if request.duration is not None else self.natural_seconds(info.text) / info.rate
+            )
             segment = SpeechSegment(wave_S, result.sample_rate, info.text, codes_M, expected, self.style)
             found += [str(one) for one in self._findings(segment)]
-            if forced:
-                continue
-            if info.finish != "stop":
+            if info.finish != "stop" and not forced:
                 found.append(f"cut short by {info.finish}")
-            made = self.samples_of(len(codes_M)) if self.samples_of else len(wave_S)
-            if made != len(wave_S):
-                found.append(f"length {len(wave_S)} samples, {made} of {len(codes_M)} codes")
+            found += self._length(request, len(wave_S), len(codes_M))
         return tuple(found)
+
+    def _length(self, request: Request, samples: int, codes: int) -> list[str]:
+        natural = self.samples_of(codes) if self.samples_of else samples
+        if request.stretch:
+            factor = samples / max(natural, 1)
+            within = 1 / self.most_stretch <= factor <= self.most_stretch
+            return [] if within else [f"stretch {factor:.2f}, limit {self.most_stretch:g} or its inverse"]
+        if request.duration is not None or samples == natural:
+            return []
+        return [f"length {samples} samples, {natural} of {codes} codes"]
 
     def _findings(self, segment: SpeechSegment) -> Sequence[Finding]:
         if self.limits is None:
@@ -102,14 +113,20 @@ def seed_of(seed: int, text: str, take: int) -> int:
     return int.from_bytes(digest[:8], "big") % LARGEST_SEED
 
 
-def best_take(request: Request, ladder: Sequence[tuple[Speaker, int]], inspector: Inspector) -> Kept:
+def seeded(request: Request, seed: int) -> Request:
+    """UsageError for a request that leaves its sampling to the model."""
+    if request.sampling is None:
+        raise UsageError("a take needs sampling to put its seed into")
+    return replace(request, sampling=replace(request.sampling, seed=seed))
+
+
+def best_take(ladder: Sequence[tuple[Speaker, Request]], inspector: Inspector) -> Kept:
     """The first good take, else the one with the fewest faults; of equals the later one, whose precision is no lower.
     SynthesisError where none gave any sound."""
     takes: list[Take] = []
     best: tuple[int, Result] | None = None
-    for speaker, seed in ladder:
-        assert request.sampling is not None
-        asked = replace(request, sampling=replace(request.sampling, seed=seed))
+    for speaker, asked in ladder:
+        seed = asked.sampling.seed if asked.sampling else 0
         made = partial(Take, speaker.offer.name, speaker.offer.precision, seed)
         began = time.perf_counter()
         try:
@@ -125,7 +142,7 @@ def best_take(request: Request, ladder: Sequence[tuple[Speaker, int]], inspector
             break
     if best is None:
         raise SynthesisError(
-            f"{request.text[:40]!r} could not be spoken in {len(takes)} takes: {takes[-1].error}",
+            f"{ladder[0][1].text[:40]!r} could not be spoken in {len(takes)} takes: {takes[-1].error}",
             hint="change the passage, or another --seed",
         )
     return Kept(best[1], tuple(takes), best[0])

@@ -61,7 +61,7 @@ class Planner:
             )
         expected = self._tokenizer.natural_seconds(text) / request.duration
         texts = self._split(text, request.segment_ids, float(np.clip(expected, *RATES)))
-        return Plan(self._timed(texts, sampling, request.duration, gap), gap)
+        return Plan(self._timed(texts, sampling, request.duration, gap, stretch=request.stretch), gap)
 
     def _ids(self, text: str) -> NDArray[np.int64]:
         return np.asarray(self._tokenizer.encode(text), np.int64)
@@ -78,7 +78,7 @@ class Planner:
         return self._tokenizer.split(text, most, size)
 
     def _timed(
-        self, texts: Sequence[str], sampling: SamplingParams, duration: float, gap: int
+        self, texts: Sequence[str], sampling: SamplingParams, duration: float, gap: int, *, stretch: bool
     ) -> tuple[Segment, ...]:
         """Segments that share the duration in proportion to their natural lengths, exact in sum."""
         rate_hz = self._dims.audio.sample_rate
@@ -98,5 +98,6 @@ class Planner:
         for i, (text, size) in enumerate(zip(texts, samples.tolist(), strict=True)):
             codes = max(1, round(size / rate_hz * self._dims.codes_per_second))
             rate = float(np.clip(ratio, *SPOKEN_RATES))
-            made.append(Segment(text, self._ids(text), rate, sampling.forced(codes), i, size))
+            drawn = sampling if stretch else sampling.forced(codes)
+            made.append(Segment(text, self._ids(text), rate, drawn, i, size))
         return tuple(made)

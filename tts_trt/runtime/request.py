@@ -22,7 +22,8 @@ LONGEST_SECONDS = 3600.0
 
 @dataclass(frozen=True)
 class Request:
-    """``emotion`` (a vector) and ``emotion_audio`` exclude each other; so do ``rate`` and ``duration``."""
+    """``emotion`` (a vector) and ``emotion_audio`` exclude each other; so do ``rate`` and ``duration``. What is stretched cannot
+    be streamed: how far is known at its end."""
 
     text: str
     voice: str | Source | Voice  # a name from the bundle, a recording, or an encoded voice
@@ -31,6 +32,7 @@ class Request:
     alpha: float = 1.0  # strength of the emotion given, 0..1
     rate: float = 1.0
     duration: float | None = None  # seconds, met to the sample
+    stretch: bool = False  # to a duration: the voice ends where it will, and its codes are stretched; else it is held to their number
     sampling: SamplingParams | None = None  # None: the model's defaults
     steps: int | None = None  # of the flow; None: the model's
     guidance: float | None = None  # of the flow; None: the model's
@@ -50,6 +52,8 @@ class Request:
             _within("duration", self.duration, 0.05, LONGEST_SECONDS)
             if self.rate != 1.0:
                 raise UsageError("both a rate and a duration are given, expected one of them")
+        elif self.stretch:
+            raise UsageError("there is no duration to stretch to", hint="duration=2.5")
         if self.steps is not None:
             _within("steps", self.steps, 1, 200)
         if self.guidance is not None:
@@ -57,6 +61,11 @@ class Request:
         if self.silence_seconds is not None:
             _within("silence_seconds", self.silence_seconds, 0.0, 10.0)
         _within("segment_ids", self.segment_ids, 1, 100_000)
+
+    def check_streamed(self) -> None:
+        """UsageError for what cannot be streamed."""
+        if self.stretch:
+            raise UsageError("what is stretched to a duration cannot be streamed", hint="stretch=False")
 
 
 @dataclass(frozen=True)

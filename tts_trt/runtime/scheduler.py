@@ -148,6 +148,8 @@ class Scheduler:
         """Queues a request. TextError or UsageError at once for what cannot be spoken, Busy when the queue is full;
         ``deadline``: seconds from now, after which the request fails with DeadlineExceeded. A recording that cannot be
         used is told by the ticket."""
+        if stream is not None:
+            request.check_streamed()
         plan = self.tts.speech.plan(request)
         speaking = Speaking(Ticket(request, stream, deadline), plan, self.tts.speech)
         with self._changed:

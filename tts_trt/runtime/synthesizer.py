@@ -116,6 +116,7 @@ class Synthesizer:
         further one after ``chunk_codes`` more. Closing the iterator stops the work. Errors as ``synthesize``."""
         if first_codes < 1 or chunk_codes < 1:
             raise UsageError(f"chunks of {first_codes} and {chunk_codes} codes, expected at least 1")
+        request.check_streamed()
         plan, voice = self.speech.plan(request), self.voice(request.voice)
         conditioning = self.speech.conditioning(request, voice)
         return self._stream(request, plan, voice, conditioning, (first_codes, chunk_codes), cancel)
