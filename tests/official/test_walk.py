@@ -24,7 +24,10 @@ from tts_trt.frontend.audio import load_reference
 from tts_trt.model.reference import Reference
 from tts_trt.model.weights import load_model
 from tts_trt.models import find_model
+from tts_trt.quality.verify import DEMO, compare_codes
 from tts_trt.runtime.decode import Decoder, DecodeRow
+from tts_trt.runtime.plan import Planner
+from tts_trt.runtime.request import Request
 from tts_trt.runtime.sampling import SamplingParams
 from tts_trt.runtime.synthesizer import Synthesizer
 
@@ -134,3 +137,13 @@ def test_wishes_that_exclude_each_other_are_refused(
     assert run("synth", "--bundle", str(bundle), *words) == 2
     assert "both --emotion and --emotion-text" in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
+
+
+def test_codes_are_compared_even_where_a_sentence_takes_several_segments(bundle: Path) -> None:
+    with Synthesizer.from_bundle(bundle, threads=1) as tts:
+        assert (
+            len(Planner(tts.bundle.tokenizer, tts.dims, tts.limits).plan(Request(DEMO[0], "slt")).segments)
+            > 1
+        )
+        found = compare_codes(tts, tts, DEMO[:1])
+    assert found.steps > 0 and found.top1 == 1.0

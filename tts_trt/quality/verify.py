@@ -17,6 +17,7 @@ from tts_trt.quality.numerics import Agreement, agreement
 from tts_trt.runtime.bundle import obstacle
 from tts_trt.runtime.executors import ONNXRUNTIME
 from tts_trt.runtime.onnx_engine import OrtEngine
+from tts_trt.runtime.plan import Planner
 from tts_trt.runtime.request import Request
 from tts_trt.runtime.sampling import SamplingParams
 from tts_trt.runtime.synthesizer import Synthesizer
@@ -123,13 +124,24 @@ def speak_demo(synthesizer: Synthesizer) -> dict[str, Any]:
     return spoken
 
 
+def _one_segment(synthesizer: Synthesizer, text: str) -> str:
+    """As many words of ``text`` as the model takes in one segment; all of them unless it is very small."""
+    planner = Planner(synthesizer.bundle.tokenizer, synthesizer.dims, synthesizer.limits)
+    words = text.split()
+    while len(words) > 1 and len(planner.plan(Request(" ".join(words), "")).segments) > 1:
+        words.pop()
+    return " ".join(words)
+
+
 def compare_codes(baseline: Synthesizer, candidate: Synthesizer, texts: tuple[str, ...] = DEMO) -> Agreement:
     """Teacher-forced agreement on codes the baseline draws, over all texts and the first voice."""
     voice, found = next(iter(baseline.voices)), []
     free, forced = Teacher(baseline.bundle), Teacher(candidate.bundle)
     for seed, text in enumerate(texts):
         # one step of the flow: only the code model is compared
-        request = Request(text, voice, sampling=SamplingParams.of(baseline.dims, seed=seed), steps=1)
+        request = Request(
+            _one_segment(baseline, text), voice, sampling=SamplingParams.of(baseline.dims, seed=seed), steps=1
+        )
         base = free.free(request)
         found.append(agreement(base, forced.force(request, base.codes_M)))
     steps = sum(a.steps for a in found)
