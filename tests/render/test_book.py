@@ -102,7 +102,7 @@ def test_abbreviations_and_initials_end_no_sentence() -> None:
         ('He said "one. Two. three" and left. Four.', ["quoted speech", "quoted speech", ""]),
         ("“One. Two.” Three.", ["quoted speech", "quoted speech", ""]),
         ("A **b. C** d. E.", ["marked", "marked", ""]),
-        ("A **b. C. D** e. F.", ["marked", "marked", "marked", ""]),
+        ("A **bee. Cat. Dog** ran. Fox.", ["marked", "marked", "marked", ""]),
         ("A **b. C.", ["", ""]),  # never closed
         ("It's the dogs' day. Don't.", ["", ""]),
     ],
