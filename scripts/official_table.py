@@ -41,25 +41,31 @@ def table(report: dict[str, Any]) -> str:
         "CPU time of export, INT8, plans (s) |",
         "| --- | --- | --- | --- | --- | --- |",
     ]
+    total = [0] * 5
     for name, steps in report["graphs"].items():
         export, int8 = steps["export"], steps["int8"]
-        sizes = [*(export.get("bytes", {}).get(p) for p in ("fp32", "fp16")), int8.get("bytes")]
+        sizes = [*(export.get("bytes", {}).get(p) for p in ("fp32", "fp16")), int8.get("bytes") or None]
         errors = [
             *(export.get("relative_error", {}).get(p) for p in ("fp32", "fp16")),
             int8.get("relative_error", {}).get("int8"),
         ]
-        plans = [steps[f"plan-{p}"].get("bytes") for p in ("fp16", "int8")]
+        plans = [steps[f"plan-{p}"].get("bytes") or None for p in ("fp16", "int8")]
+        for place, size in enumerate([*sizes, *plans]):
+            total[place] += size or 0
         peak = max((s["peak_rss"] for s in steps.values() if s.get("done")), default=None)
         seconds = [steps[s].get("cpu_seconds") for s in ("export", "int8", "plan-fp16", "plan-int8")]
         cells = [
             f"`{name}`",
-            _row(sizes, lambda n: _megabytes(n)),
-            _row(errors, lambda e: f"{e:.0e}"),
-            _row(plans, lambda n: _megabytes(n)),
+            _row(sizes, _megabytes),
+            _row(errors, lambda e: f"{e:.0e}" if e else "0"),
+            _row(plans, _megabytes),
             "-" if peak is None else f"{peak / GIB:.1f}",
             _row(seconds, lambda s: f"{s:.0f}"),
         ]
         lines.append(f"| {' | '.join(cells)} |")
+    lines.append(
+        f"| together | {_row(total[:3], _megabytes)} |  | {_row(total[3:], _megabytes)} | {report['peak_rss_gib']:.1f} |  |"
+    )
     machine, versions = report["machine"], report["versions"]
     lines += [
         "",
@@ -72,7 +78,7 @@ def table(report: dict[str, Any]) -> str:
 
 
 def _row(values: list[Any], shown: Any) -> str:
-    return ", ".join("-" if not value else shown(value) for value in values)
+    return ", ".join("-" if value is None else shown(value) for value in values)
 
 
 def _megabytes(count: int) -> str:
