@@ -26,7 +26,7 @@ from scripts.random_graphs import random_model, write_forms
 from tts_trt.build.builder import build_plan
 from tts_trt.dims import ModelDims
 from tts_trt.export.record import file_bytes
-from tts_trt.models import find_model, read_dims
+from tts_trt.models import find_model
 from tts_trt.quality.verify import INT8_KERNELS
 from tts_trt.runtime.kv_cache import KvCache
 from tts_trt.runtime.onnx_engine import OrtEngine
@@ -40,7 +40,7 @@ AT = 200
 
 
 def dims_of(layers: int, width: int) -> ModelDims:
-    nano = read_dims(find_model("nano"))
+    nano = find_model("nano").dims()
     return replace(nano, gpt=replace(nano.gpt, layers=layers, dim=width, heads=width // 64))
 
 

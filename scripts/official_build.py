@@ -30,7 +30,7 @@ import psutil
 
 from tts_trt.atomic import write_atomic
 from tts_trt.export.record import file_bytes
-from tts_trt.models import find_model, read_dims
+from tts_trt.models import find_model
 from tts_trt.spec import GraphSpec, Limits, graph_specs
 
 STEPS = ("export", "int8", "plan-fp16", "plan-int8")
@@ -59,7 +59,7 @@ def main() -> None:
     if args.only:
         run_step(*args.only, args)
         return
-    specs = graph_specs(read_dims(find_model(args.model)), Limits())
+    specs = graph_specs(find_model(args.model).dims(), Limits())
     if args.report:
         write_report(args, list(specs))
         return
@@ -100,7 +100,7 @@ def run_step(step: str, graph: str, args: argparse.Namespace) -> None:
     os.nice(5)
     torch.set_num_threads(args.threads)
     folder = find_model(args.model)
-    spec = graph_specs(read_dims(folder), Limits())[graph]
+    spec = graph_specs(folder.dims(), Limits())[graph]
     began = time.monotonic()
     if step == "export":
         found = _export(folder, spec, args.work)

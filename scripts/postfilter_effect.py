@@ -29,7 +29,7 @@ from tts_trt.quality.qc_signal import Signal, SpeechSegment
 from tts_trt.quality.qc_sound import grain, hiss
 from tts_trt.quality.statistics import paired_difference
 from tts_trt.report.lines import default_texts, lines_of, read_texts
-from tts_trt.runtime.bundle import load_bundle
+from tts_trt.runtime.bundle import open_bundle
 
 BETTER = {"lsd_db": -1, "mel_l1_db": -1, "grain_db": 0, "hiss_db": 0, "stoi": 1}
 """1 where more is better, -1 where less is, 0 for a difference from FP32 whose sign says what was added or taken."""
@@ -89,7 +89,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     bundles = []
     try:
         for path in (args.baseline, args.candidate):
-            bundles.append(load_bundle(path, threads=args.threads))
+            bundles.append(open_bundle(path, threads=args.threads))
         teachers = [Teacher(bundle) for bundle in bundles]
         dims, voices = bundles[0].dims, list(bundles[0].voices)
         plain, filtered = [], []

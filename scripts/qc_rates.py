@@ -35,7 +35,7 @@ from tts_trt.quality.qc import (
     load_thresholds,
 )
 from tts_trt.report.lines import default_texts
-from tts_trt.runtime.bundle import Bundle, load_bundle
+from tts_trt.runtime.bundle import OpenBundle, open_bundle
 
 LOOP_SECONDS = (0.4, 1.0)
 EARLY_SECONDS = (0.2, 0.6)
@@ -127,7 +127,7 @@ class Rates:
             check_neighbours([pair[0], damaged], self._limits), 0.0, damaged.seconds
         )
 
-    def spoken(self, bundle: Bundle, teacher: Teacher, one: Spoken) -> None:
+    def spoken(self, bundle: OpenBundle, teacher: Teacher, one: Spoken) -> None:
         """Faults of the codes, spoken."""
         request, per_second = one.line.request(bundle.dims), bundle.dims.codes_per_second
         looped, first, last = loop_codes(one.made.codes_M, per_second, self._rng)
@@ -156,7 +156,7 @@ class Rates:
 
 
 def measure(
-    bundle: Bundle, limits: Thresholds, args: argparse.Namespace, progress: Callable[[int, int], None]
+    bundle: OpenBundle, limits: Thresholds, args: argparse.Namespace, progress: Callable[[int, int], None]
 ) -> dict[str, Any]:
     rates, teacher = Rates(limits, args.seed), Teacher(bundle)
     for pair in speak(bundle, teacher, args.texts, "rates", args.count, args.seed):
@@ -190,7 +190,7 @@ def main() -> None:
     args = options()
     try:
         limits = load_thresholds(args.thresholds)
-        bundle = load_bundle(args.bundle, threads=args.threads)
+        bundle = open_bundle(args.bundle, threads=args.threads)
         try:
             found = measure(bundle, limits, args, progress)
         finally:

@@ -14,7 +14,7 @@ from tts_trt.frontend.text import normalise
 from tts_trt.quality.forced import Pass, Teacher
 from tts_trt.quality.qc import SpeechSegment
 from tts_trt.report.lines import RATES, Line, read_texts
-from tts_trt.runtime.bundle import Bundle
+from tts_trt.runtime.bundle import OpenBundle
 
 HALVES = ("thresholds", "rates")
 """Sentences are shared out: what limits are derived from is not what they are tried on."""
@@ -47,7 +47,7 @@ def half(texts: Sequence[str], which: str) -> list[str]:
     return list(texts[HALVES.index(which) :: 2])
 
 
-def spoken_segment(bundle: Bundle, line: Line, made: Pass, text: str = "") -> SpeechSegment:
+def spoken_segment(bundle: OpenBundle, line: Line, made: Pass, text: str = "") -> SpeechSegment:
     """``text``: what the segment was to say, where that is not the line's."""
     return SpeechSegment(
         made.wave_S,
@@ -60,7 +60,7 @@ def spoken_segment(bundle: Bundle, line: Line, made: Pass, text: str = "") -> Sp
 
 
 def speak(
-    bundle: Bundle, teacher: Teacher, texts: Path, which: str, wanted: int, seed: int
+    bundle: OpenBundle, teacher: Teacher, texts: Path, which: str, wanted: int, seed: int
 ) -> Iterator[list[Spoken]]:
     """Pairs of segments, ``wanted`` segments or one more. Sentences that could not be spoken are left out."""
     made = 0

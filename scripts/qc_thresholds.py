@@ -19,7 +19,7 @@ from tts_trt.errors import TtsTrtError
 from tts_trt.quality.forced import Teacher
 from tts_trt.quality.qc_thresholds import Source, Thresholds, derive
 from tts_trt.report.lines import default_texts
-from tts_trt.runtime.bundle import load_bundle
+from tts_trt.runtime.bundle import open_bundle
 
 
 def options() -> argparse.Namespace:
@@ -37,7 +37,7 @@ def options() -> argparse.Namespace:
 
 def run(args: argparse.Namespace) -> Thresholds:
     manifest = load_manifest(args.bundle)
-    bundle = load_bundle(args.bundle, threads=args.threads)
+    bundle = open_bundle(args.bundle, threads=args.threads)
     try:
         performances, made = [], 0
         for pair in speak(bundle, Teacher(bundle), args.texts, "thresholds", args.count, args.seed):

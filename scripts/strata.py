@@ -16,7 +16,7 @@ import time
 from dataclasses import asdict, replace
 from pathlib import Path
 
-from tts_trt.models import find_model, read_dims
+from tts_trt.models import find_model
 from tts_trt.pipeline import EXPORTS, export
 from tts_trt.quant.collect import collect
 from tts_trt.quant.corpus import read_corpus
@@ -47,7 +47,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path)
     args = parser.parse_args()
     folder = find_model(args.model)
-    dims, exports = read_dims(folder), args.engines / EXPORTS / folder.name
+    dims, exports = folder.dims(), args.engines / EXPORTS / folder.name
     graphs = {n: exports / g.file for n, g in export(folder, exports, Limits()).of("fp32").items()}
     corpus = read_corpus(default_corpus(), folder, dims)
     config = corpus.config.model_copy(update={"utterances": args.utterances, "repeats": args.utterances})

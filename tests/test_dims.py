@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from tests.model.tiny import TINY
 from tts_trt.dims import EMOTIONS, FlowDims, GptDims, ModelDims, from_dict, to_dict
 from tts_trt.errors import ConfigError
-from tts_trt.models import find_model, read_dims
+from tts_trt.models import find_model
 
 
 @pytest.mark.parametrize("dims", [ModelDims(), TINY])
@@ -68,6 +68,6 @@ def test_dims_cannot_be_changed() -> None:
 
 
 def test_the_shipped_voice_has_dims_of_its_own() -> None:
-    dims = read_dims(find_model("nano"))
+    dims = find_model("nano").dims()
     assert dims.latents == "one-pass" and set(dims.acted) <= set(EMOTIONS)
     assert dims.audio.sample_rate == 16000 and dims.codes_per_second == 25.0

@@ -32,7 +32,7 @@ def key_of(kind: str, **depends: Any) -> str:
 class Journal:
     """Of one process at a time: UsageError while another one holds the folder. TtsTrtError when the disk refuses."""
 
-    def __init__(self, folder: Path, what: str) -> None:
+    def __init__(self, folder: Path, what: str, hint: str = "another folder") -> None:
         self.folder = folder
         try:
             folder.mkdir(parents=True, exist_ok=True)
@@ -43,7 +43,7 @@ class Journal:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             self._file.close()
-            raise UsageError(f"another {what} is working in {folder}", hint="another folder") from error
+            raise UsageError(f"another {what} is working in {folder}", hint=hint) from error
         self._values = self._read()
 
     def __enter__(self) -> Self:
@@ -59,6 +59,10 @@ class Journal:
 
     def __getitem__(self, key: str) -> Any:
         return self._values[key]
+
+    def get(self, key: str) -> Any:
+        """None for what is not finished."""
+        return self._values.get(key)
 
     def add(self, key: str, value: Any) -> None:
         line = json.dumps({"key": key, "value": value}, allow_nan=False)

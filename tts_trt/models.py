@@ -61,6 +61,7 @@ class ModelFolder:
         return self.config.read_bytes()
 
     def dims(self) -> ModelDims:
+        """UsageError for a file that is not JSON, ConfigError for one that does not fit."""
         try:
             values = json.loads(self.config.read_bytes())
         except (OSError, ValueError) as error:
@@ -143,11 +144,6 @@ def find_model(name: str) -> ModelFolder:
             "or --model nano",
         )
     return own
-
-
-def read_dims(folder: ModelFolder) -> ModelDims:
-    """The model's dimensions. UsageError for a file that is not JSON, ConfigError for one that does not fit."""
-    return folder.dims()
 
 
 def _sha256(path: Path) -> str:

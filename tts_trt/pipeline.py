@@ -16,7 +16,7 @@ from tts_trt.errors import BuildError, BundleError, UsageError
 from tts_trt.export.record import ExportRecord, GraphRecord, export_fingerprint, is_current, read_record
 from tts_trt.frontend.audio import write_wav
 from tts_trt.manifest import Manifest, RecipeRef
-from tts_trt.models import ModelFolder, read_dims
+from tts_trt.models import ModelFolder
 from tts_trt.quality.verify import DEMO, verify_bundle
 from tts_trt.runtime.bundle import obstacle
 from tts_trt.runtime.executors import ONNXRUNTIME
@@ -111,7 +111,7 @@ def calibrate(
     from tts_trt.quant.corpus import read_corpus
     from tts_trt.quant.corpus_config import default_corpus
 
-    spoken = read_corpus(corpus or default_corpus(), folder, read_dims(folder))
+    spoken = read_corpus(corpus or default_corpus(), folder, folder.dims())
     record = export(folder, exports, limits or Limits(), progress)
     graphs = {name: exports / graph.file for name, graph in record.of("fp32").items()}
     return collect(folder, graphs, spoken, out, limits=limits, threads=threads, progress=progress)
@@ -181,7 +181,7 @@ def _created(target: Path) -> datetime | None:
 def _plan(
     folder: ModelFolder, precision: str, executor: str, limits: Limits, exports: Path, record: ExportRecord
 ) -> BundlePlan:
-    dims = read_dims(folder)
+    dims = folder.dims()
     return BundlePlan(
         folder,
         precision,
@@ -234,7 +234,7 @@ def _quantised_plan(
         folder,
         recipe.name,
         executor,
-        read_dims(folder).latents,
+        folder.dims().latents,
         FLOAT_TYPES["fp32" if cpu else recipe.base],
         limits,
         _sources(folder, limits, files, made.of(recipe.name)),
@@ -250,7 +250,7 @@ def _sources(
 ) -> dict[str, GraphSource]:
     return {
         name: GraphSource(spec, files / records[name].file, records[name].census)
-        for name, spec in graph_specs(read_dims(folder), limits).items()
+        for name, spec in graph_specs(folder.dims(), limits).items()
     }
 
 

@@ -6,10 +6,13 @@ N utterances; T rows of one code each; frames: two mel frames a row.
 from __future__ import annotations
 
 import json
+import multiprocessing
 import os
 import pickle
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +24,7 @@ from tts_trt.frontend.features import log_mel, seamless_features, style_features
 
 VOICES = ("slt", "rms", "awb", "kal16")
 ACTED = ("happy", "angry", "sad", "calm")
+PART = 250  # utterances a process turns into features at a time
 
 
 @dataclass(frozen=True)
@@ -89,11 +93,19 @@ def cached_features(work: Path, utterances: Sequence[Utterance], dims: ModelDims
     path = work / f"features-{len(utterances)}.pkl"
     if path.exists():
         return Features(**pickle.loads(path.read_bytes()))
-    made = features_of(utterances, dims)
+    with multiprocessing.Pool(len(os.sched_getaffinity(0)), initializer=os.nice, initargs=(5,)) as pool:
+        parts = pool.map(partial(features_of, dims=dims), _cut(utterances, PART), chunksize=1)
+    made = Features(
+        *(list(chain.from_iterable(lists)) for lists in zip(*(vars(p).values() for p in parts), strict=True))
+    )
     temporary = path.with_suffix(".part")
     temporary.write_bytes(pickle.dumps(vars(made), protocol=5))
     os.replace(temporary, path)
     return made
+
+
+def _cut(utterances: Sequence[Utterance], size: int) -> list[Sequence[Utterance]]:
+    return [utterances[first : first + size] for first in range(0, len(utterances), size)]
 
 
 def features_of(utterances: Sequence[Utterance], dims: ModelDims) -> Features:

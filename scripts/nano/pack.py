@@ -22,7 +22,7 @@ from scripts.nano.train_flow import silence_latents
 from tts_trt.artifacts import sha256_file
 from tts_trt.dims import EMOTIONS
 from tts_trt.model.family import TtsModel
-from tts_trt.model.weights import DERIVED, UNUSED
+from tts_trt.model.keys import DERIVED, UNUSED
 
 NEIGHBOUR = {"afraid": "calm", "disgusted": "calm", "melancholic": "sad", "surprised": "happy"}
 """What the emotions nobody acted fall to."""

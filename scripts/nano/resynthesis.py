@@ -37,7 +37,7 @@ from tts_trt.models import find_model
 from tts_trt.quality.forced import Teacher
 from tts_trt.quality.speech import Recogniser, WordErrors, total, word_errors
 from tts_trt.runtime.acoustic import Acoustic, ConditionJob, FlowJob
-from tts_trt.runtime.bundle import Bundle
+from tts_trt.runtime.bundle import OpenBundle
 from tts_trt.runtime.engine import Arrays, Engines
 from tts_trt.runtime.fake import FakeEngine
 from tts_trt.runtime.sampling import mel_noise
@@ -85,7 +85,7 @@ def checkpoint_synthesizer(work: Path) -> Synthesizer:
     )
     engines = torch_engines(model, Limits())
     return Synthesizer(
-        Bundle(engines, model.dims, PhoneTokenizer.from_dir(ASSETS), find_model("nano").voices, Limits())
+        OpenBundle(engines, model.dims, PhoneTokenizer.from_dir(ASSETS), find_model("nano").voices, Limits())
     )
 
 

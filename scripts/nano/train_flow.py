@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -46,9 +47,24 @@ class Item:
     style: torch.Tensor
 
 
+class LatestGpt:
+    """The code model in ``gpt.pt``, read again whenever that file has changed: both stages may train side by side."""
+
+    def __init__(self, work: Path, dims: ModelDims, device: str) -> None:
+        self._path, self._model, self._read = work / "gpt.pt", CodeModel(dims).to(device).eval(), 0
+
+    def __call__(self) -> CodeModel:
+        changed = self._path.stat().st_mtime_ns
+        if changed != self._read:
+            state = torch.load(self._path, map_location="cpu", weights_only=True)["model"]
+            self._model.load_state_dict(state)
+            self._read = changed
+        return self._model
+
+
 class Items:
     def __init__(
-        self, utterances: list[Utterance], features: Features, encoded: Encoded, gpt: CodeModel | None
+        self, utterances: list[Utterance], features: Features, encoded: Encoded, gpt: LatestGpt | None
     ) -> None:
         self.features, self.encoded, self.gpt = features, encoded, gpt
         self.batches = Batches(utterances, encoded, 3)
@@ -86,10 +102,10 @@ class Items:
     def _latents(self, picked: list[int]) -> torch.Tensor | None:
         if self.gpt is None:
             return None
-        device = self.gpt.final_norm.weight.device
-        batch = to_device(self.batches.make(picked), str(device))
-        rows, first = sequence(self.gpt, batch)
-        hidden, _ = states(self.gpt, rows)
+        gpt = self.gpt()
+        batch = to_device(self.batches.make(picked), str(gpt.final_norm.weight.device))
+        rows, first = sequence(gpt, batch)
+        hidden, _ = states(gpt, rows)
         at = (first - 1)[:, None] + torch.arange(batch.codes.shape[1])
         return hidden.gather(1, at[..., None].expand(-1, -1, hidden.shape[-1])).float().cpu()
 
@@ -170,7 +186,7 @@ def silence_latents(model: MelStage) -> None:
         torch.nn.init.zeros_(parameter)
 
 
-def run(name: str, chosen, gpt: CodeModel | None, start_from: str | None) -> None:  # type: ignore[no-untyped-def]
+def run(name: str, chosen, gpt: LatestGpt | None, start_from: str | None) -> None:  # type: ignore[no-untyped-def]
     dims = nano_dims()
     utterances, features, encoded = setup(chosen.work, dims, 60 if chosen.smoke else None)
     model = MelStage(dims).to(chosen.device)
@@ -197,19 +213,13 @@ def run(name: str, chosen, gpt: CodeModel | None, start_from: str | None) -> Non
     )
 
 
-def trained_gpt(work, dims: ModelDims) -> CodeModel:  # type: ignore[no-untyped-def]
-    model = CodeModel(dims)
-    model.load_state_dict(torch.load(work / "gpt.pt", map_location="cpu", weights_only=True)["model"])
-    return model.eval()
-
-
 def main() -> None:
     chosen = options(__doc__, steps=6000, batch=16, lr=1e-3, phases=("all", "codes", "latents"))
     if chosen.phase in ("all", "codes"):
         run("flow-codes", replace(chosen, steps=chosen.steps // 4), None, None)
     if chosen.phase in ("all", "latents"):
         second = replace(chosen, steps=chosen.steps * 3 // 4, lr=chosen.lr * 0.6)
-        run("flow", second, trained_gpt(chosen.work, nano_dims()).to(chosen.device), "flow-codes")
+        run("flow", second, LatestGpt(chosen.work, nano_dims(), chosen.device), "flow-codes")
 
 
 if __name__ == "__main__":

@@ -13,24 +13,13 @@ import json
 import re
 from pathlib import Path
 
-from safetensors.torch import load_file
-
-from scripts.nano.loop import ASSETS, nano_dims, save_atomic
+from scripts.nano.loop import ASSETS, save_atomic
 from scripts.nano.train_codec import Teacher
 from tts_trt.model.family import TtsModel
-from tts_trt.model.weights import DERIVED, UNUSED
+from tts_trt.model.weights import load_model
+from tts_trt.models import find_model
 
 PHONES = 1  # of heads nobody reads any more
-
-
-def shipped(folder: Path = ASSETS) -> TtsModel:
-    """The voice with its weights. Tensors that ``pack`` leaves out keep their initial values."""
-    model = TtsModel(nano_dims())
-    found = model.load_state_dict(load_file(folder / "weights.safetensors"), strict=False)
-    lacking = [k for k in found.missing_keys if not (k.endswith(DERIVED) or k.startswith(UNUSED))]
-    if lacking or found.unexpected_keys:
-        raise SystemExit(f"{folder} does not fit its config.json: {lacking or found.unexpected_keys}")
-    return model
 
 
 def steps_of(card: str) -> dict[str, int]:
@@ -54,7 +43,8 @@ def main() -> None:
     parser.add_argument("--work", type=Path, default=Path("build/nano"))
     work: Path = parser.parse_args().work
     work.mkdir(parents=True, exist_ok=True)
-    model, steps = shipped(), steps_of((ASSETS / "MODEL_CARD.md").read_text("utf-8"))
+    model = load_model(find_model(ASSETS.name))
+    steps = steps_of((ASSETS / "MODEL_CARD.md").read_text("utf-8"))
     stages = {"codec": teacher_of(model), "gpt": model.gpt, "flow": model.s2mel, "vocoder": model.vocoder}
     for name, module in stages.items():
         path = work / f"{name}.pt"

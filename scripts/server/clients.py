@@ -12,10 +12,9 @@ from typing import Any
 import httpx
 
 from scripts.server.running import percentile
+from tts_trt.quality.continuity import NOTICED_SECONDS, Piece, continuity
 
 RATE = 24_000  # of pcm
-GAP = 0.1
-"""Seconds of silence in playback that a listener notices."""
 
 
 @dataclass(frozen=True)
@@ -31,21 +30,20 @@ class Heard:
 async def ask(client: httpx.AsyncClient, body: dict[str, Any]) -> Heard:
     """One request of pcm, whole or streamed. A connection that breaks is status 0."""
     began = time.perf_counter()
-    first, size, gap = None, 0, 0.0
+    pieces: list[Piece] = []
     try:
         async with client.stream("POST", "/v1/audio/speech", json=body) as answer:
             if answer.status_code != 200:
                 error = (await answer.aread(), answer.json())[1]["error"]
                 return Heard(answer.status_code, error["code"], time.perf_counter() - began, None, 0.0, 0.0)
             async for part in answer.aiter_raw():
-                now = time.perf_counter()
-                first = first or now
-                gap = max(gap, now - first - size / 2 / RATE)
-                size += len(part)
+                pieces.append(Piece(time.perf_counter() - began, len(part) / 2 / RATE))
     except httpx.RemoteProtocolError:
         return Heard(0, "cut", time.perf_counter() - began, None, 0.0, 0.0)
     latency = time.perf_counter() - began
-    return Heard(200, None, latency, first - began if first else None, size / 2 / RATE, gap)
+    seconds = sum(piece.seconds for piece in pieces)
+    heard = continuity(pieces) if pieces else None
+    return Heard(200, None, latency, heard and heard.first_audio, seconds, heard.deficit if heard else 0.0)
 
 
 async def listen(url: str, bodies: Sequence[dict[str, Any]], clients: int) -> tuple[list[Heard], float]:
@@ -81,6 +79,6 @@ def summary(heard: Sequence[Heard], took: float, *, streamed: bool) -> dict[str,
             "first_audio_p50": percentile(firsts, 0.5),
             "first_audio_p95": percentile(firsts, 0.95),
             "underrun_worst": round(max((one.underrun for one in good), default=0.0), 3),
-            "without_gap": round(sum(one.underrun <= GAP for one in good) / max(len(good), 1), 3),
+            "without_gap": round(sum(one.underrun < NOTICED_SECONDS for one in good) / max(len(good), 1), 3),
         }
     return found

@@ -22,7 +22,7 @@ from tts_trt.model.family import TtsModel
 from tts_trt.model.official import MODULES, SOURCES, expected, load_official, unfilled
 from tts_trt.model.reference import Draws, Reference
 from tts_trt.model.weights import load_model
-from tts_trt.models import OfficialFolder, find_model, read_dims
+from tts_trt.models import OfficialFolder, find_model
 
 FILES = {"gpt": "gpt", "s2mel": "s2mel", "codec": "semantic_codec", "style": "campplus", "vocoder": "bigvgan"}
 """Part -> key map of the published file."""
@@ -44,7 +44,7 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def opened(write: Callable[[Path], ModelDims], folder: Path) -> TtsModel:
     dims = write(folder)
     found = find_model(str(folder))
-    assert isinstance(found, OfficialFolder) and read_dims(found) == dims
+    assert isinstance(found, OfficialFolder) and found.dims() == dims
     return load_model(found)
 
 

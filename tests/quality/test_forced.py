@@ -12,7 +12,7 @@ from tests.model.tiny import TINY
 from tts_trt.dims import ModelDims
 from tts_trt.errors import UsageError
 from tts_trt.quality.forced import Remembering, Teacher
-from tts_trt.runtime.bundle import Bundle
+from tts_trt.runtime.bundle import OpenBundle
 from tts_trt.runtime.fake import fake_engines
 from tts_trt.runtime.request import Request
 from tts_trt.runtime.sampling import SamplingParams
@@ -20,7 +20,7 @@ from tts_trt.runtime.sampling import SamplingParams
 
 def teacher(latents: str = "one-pass") -> Teacher:
     dims: ModelDims = replace(TINY, latents=latents)  # type: ignore[arg-type]
-    return Teacher(Bundle(fake_engines(dims), dims, Letters()))
+    return Teacher(OpenBundle(fake_engines(dims), dims, Letters()))
 
 
 def request(text: str = "See me.", seed: int = 3) -> Request:

@@ -18,13 +18,13 @@ import soundfile
 from tts_trt.dims import EMOTIONS, ModelDims
 from tts_trt.errors import ConfigError, ReferenceAudioError, TextError
 from tts_trt.frontend.tokenizer import PhoneTokenizer
-from tts_trt.models import find_model, read_dims
+from tts_trt.models import find_model
 from tts_trt.quant.corpus import Corpus, Utterance, draw, read_corpus, speech_seconds
 from tts_trt.quant.corpus_config import AXES, default_corpus, load_corpus_config, restrict
 from tts_trt.quant.coverage import coverage
 
 NANO = find_model("nano")
-DIMS = read_dims(NANO)
+DIMS = NANO.dims()
 
 SMALL = """
 utterances = 12

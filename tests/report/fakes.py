@@ -17,7 +17,7 @@ from tts_trt.report.lines import lines_of
 from tts_trt.report.listening import Ears
 from tts_trt.report.subjects import Subject
 from tts_trt.report.workers import Workers
-from tts_trt.runtime.bundle import Bundle
+from tts_trt.runtime.bundle import OpenBundle
 from tts_trt.runtime.device import Array
 from tts_trt.runtime.engine import Arrays, Engine, Engines
 from tts_trt.runtime.fake import FakeEngine, fake_engines
@@ -49,7 +49,7 @@ def silence(wave: Array) -> Array:
     return 0 * wave
 
 
-def bundle(folder: Path, graph: str = "", output: str = "", damage: Damage | None = None) -> Bundle:
+def bundle(folder: Path, graph: str = "", output: str = "", damage: Damage | None = None) -> OpenBundle:
     """``damage`` changes one output of one graph."""
     recording = folder / "anna.wav"
     if not recording.exists():
@@ -61,7 +61,7 @@ def bundle(folder: Path, graph: str = "", output: str = "", damage: Damage | Non
         inner = engines[graph]
         assert isinstance(inner, FakeEngine)
         engines[graph] = FakeEngine(inner.spec, _damaged(inner, output, damage))
-    return Bundle(Engines(engines), TINY, Letters(), {"anna": recording})
+    return OpenBundle(Engines(engines), TINY, Letters(), {"anna": recording})
 
 
 def _damaged(inner: FakeEngine, output: str, damage: Damage) -> Callable[[Arrays], dict[str, Array]]:
@@ -72,7 +72,7 @@ def _damaged(inner: FakeEngine, output: str, damage: Damage) -> Callable[[Arrays
     return compute
 
 
-def subject(name: str, made: Bundle, seed_offset: int = 0, identity: str = "") -> Subject:
+def subject(name: str, made: OpenBundle, seed_offset: int = 0, identity: str = "") -> Subject:
     return Subject(name, identity or name, Synthesizer(made), seed_offset)
 
 

@@ -13,7 +13,7 @@ from tts_trt.report.journal import Journal, key_of, load_wave, save_wave
 
 def test_items_are_read_back(tmp_path: Path) -> None:
     with Journal(tmp_path) as journal:
-        journal.add("a", "said", {"x": [1, 2.5, None]})
+        journal.add("a", {"x": [1, 2.5, None]})
         assert "a" in journal and journal["a"] == {"x": [1, 2.5, None]}
     with Journal(tmp_path) as journal:
         assert journal["a"] == {"x": [1, 2.5, None]} and journal.get("b") is None
@@ -22,20 +22,20 @@ def test_items_are_read_back(tmp_path: Path) -> None:
 @pytest.mark.parametrize("cut", [1, 5, 20])
 def test_a_line_that_was_being_written_is_cut_off(tmp_path: Path, cut: int) -> None:
     with Journal(tmp_path) as journal:
-        journal.add("a", "said", 1)
-        journal.add("b", "said", 2)
+        journal.add("a", 1)
+        journal.add("b", 2)
     path = tmp_path / "journal.jsonl"
     path.write_bytes(path.read_bytes()[:-cut])
     with Journal(tmp_path) as journal:
         assert "a" in journal and "b" not in journal
-        journal.add("c", "said", 3)
+        journal.add("c", 3)
     with Journal(tmp_path) as journal:
         assert journal["a"] == 1 and journal["c"] == 3 and "b" not in journal
 
 
 def test_no_number_that_is_none_gets_in(tmp_path: Path) -> None:
     with Journal(tmp_path) as journal, pytest.raises(ValueError):
-        journal.add("a", "said", float("nan"))
+        journal.add("a", float("nan"))
     with Journal(tmp_path) as journal:
         assert "a" not in journal
 

@@ -14,14 +14,14 @@ from tts_trt.errors import UsageError
 from tts_trt.quality.forced import Borrowed, Teacher
 from tts_trt.report.lines import Line
 from tts_trt.report.swap import PARTS, check_same_model, mixed
-from tts_trt.runtime.bundle import Bundle
+from tts_trt.runtime.bundle import OpenBundle
 from tts_trt.runtime.device import HostDevice
 from tts_trt.spec import graph_specs
 
 LINE = Line("see me", "anna", "calm", 1.0, 3)
 
 
-def moved(made: Bundle) -> Bundle:
+def moved(made: OpenBundle) -> OpenBundle:
     """The same bundle on a device of its own."""
     device, engines = HostDevice(), {name: made.engines[name] for name in graph_specs(TINY)}
     for engine in engines.values():

@@ -11,7 +11,7 @@ from tests.model.tiny import TINY
 from tests.runtime.tiny_graphs import EXACT, tiny_graphs
 from tts_trt.dims import ModelDims
 from tts_trt.frontend.tokenizer import PhoneTokenizer
-from tts_trt.runtime.bundle import Bundle
+from tts_trt.runtime.bundle import OpenBundle
 from tts_trt.runtime.engine import Engines
 from tts_trt.runtime.fake import fake_engines
 from tts_trt.runtime.onnx_engine import OrtEngine
@@ -76,12 +76,12 @@ def recording() -> np.ndarray:
 
 @pytest.fixture(scope="session")
 def tts(one_pass: Engines, tokenizer: PhoneTokenizer) -> Synthesizer:
-    return Synthesizer(Bundle(one_pass, TINY, tokenizer))
+    return Synthesizer(OpenBundle(one_pass, TINY, tokenizer))
 
 
 @pytest.fixture(scope="session")
 def exact_tts(exact: Engines, tokenizer: PhoneTokenizer) -> Synthesizer:
-    return Synthesizer(Bundle(exact, EXACT, tokenizer))
+    return Synthesizer(OpenBundle(exact, EXACT, tokenizer))
 
 
 @pytest.fixture
@@ -91,4 +91,4 @@ def fakes() -> Engines:
 
 @pytest.fixture
 def fake_tts(fakes: Engines, tokenizer: PhoneTokenizer) -> Synthesizer:
-    return Synthesizer(Bundle(fakes, TINY, tokenizer))
+    return Synthesizer(OpenBundle(fakes, TINY, tokenizer))

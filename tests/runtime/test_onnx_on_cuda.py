@@ -21,7 +21,7 @@ from tests.runtime.test_pipeline_on_cuda import rows
 from tts_trt.errors import EngineError
 from tts_trt.frontend.tokenizer import PhoneTokenizer
 from tts_trt.runtime import onnx_engine
-from tts_trt.runtime.bundle import Bundle
+from tts_trt.runtime.bundle import OpenBundle
 from tts_trt.runtime.cuda import CudaDevice
 from tts_trt.runtime.decode import Decoder
 from tts_trt.runtime.engine import Engines
@@ -193,7 +193,7 @@ def test_speech_is_the_hosts(
     provider: CudaProvider,
     device: CudaDevice,
 ) -> None:
-    there = Synthesizer(Bundle(on_cuda(graphs, device), TINY, tokenizer))
+    there = Synthesizer(OpenBundle(on_cuda(graphs, device), TINY, tokenizer))
     sampling = SamplingParams.of(TINY, max_codes=12, repetition_penalty=1.0)
     request = Request("See me.", recording, sampling=sampling, steps=3)
     np.testing.assert_allclose(there.synthesize(request).wave, tts.synthesize(request).wave, atol=1e-4)

@@ -15,7 +15,7 @@ from tests.runtime.fake_driver import FakeDriver
 from tts_trt.dims import ModelDims
 from tts_trt.errors import SynthesisError
 from tts_trt.frontend.tokenizer import PhoneTokenizer
-from tts_trt.runtime.bundle import Bundle
+from tts_trt.runtime.bundle import OpenBundle
 from tts_trt.runtime.cuda import CudaDevice
 from tts_trt.runtime.decode import LAG, Cancelled, Decoder, DecodeRow
 from tts_trt.runtime.device import Tensor
@@ -130,8 +130,8 @@ def test_speech_and_streams_are_the_hosts(
     tokenizer: PhoneTokenizer,
     recording: np.ndarray,
 ) -> None:
-    here = Synthesizer(Bundle(fake_engines(dims), dims, tokenizer))
-    there = Synthesizer(Bundle(queued(dims, device, driver), dims, tokenizer))
+    here = Synthesizer(OpenBundle(fake_engines(dims), dims, tokenizer))
+    there = Synthesizer(OpenBundle(queued(dims, device, driver), dims, tokenizer))
     request = Request("See me. Bad cat, no!", recording, sampling=SAMPLING, segment_ids=8)
     (one, two), (other, another) = (
         tts.synthesize_batch([request, replace(request, text="No.")]) for tts in (here, there)
@@ -152,8 +152,8 @@ def test_a_scheduler_gives_what_the_host_gives_alone(
     recording: np.ndarray,
 ) -> None:
     """Rows join and leave while steps are on their way; places are idle for longer than a row lasts."""
-    here = Synthesizer(Bundle(fake_engines(dims), dims, tokenizer))
-    there = Synthesizer(Bundle(queued(dims, device, driver), dims, tokenizer))
+    here = Synthesizer(OpenBundle(fake_engines(dims), dims, tokenizer))
+    there = Synthesizer(OpenBundle(queued(dims, device, driver), dims, tokenizer))
     texts = ("See me. Bad cat, no!", "No.", "To me? No bad cat to see.", "See.")
     requests = [
         Request(text, recording, sampling=replace(SAMPLING, seed=seed), segment_ids=8)

@@ -11,7 +11,7 @@ from tests.model.tiny import TINY
 from tests.runtime.crowds import BATCHED, CHUNKS, ONE_WORKER, PATIENT, asked, idle, sampling
 from tts_trt.dims import ModelDims
 from tts_trt.frontend.tokenizer import PhoneTokenizer
-from tts_trt.runtime.bundle import Bundle
+from tts_trt.runtime.bundle import OpenBundle
 from tts_trt.runtime.fake import fake_engines
 from tts_trt.runtime.request import Request
 from tts_trt.runtime.scheduler import Scheduler, SchedulerSettings
@@ -71,7 +71,7 @@ def test_a_crowd_that_comes_and_goes(
 
 @pytest.mark.parametrize("dims", [TINY, replace(TINY, latents="exact")], ids=["one-pass", "exact"])
 def test_slots_go_back_to_the_pool(dims: ModelDims, tokenizer: PhoneTokenizer, recording: np.ndarray) -> None:
-    tts = Synthesizer(Bundle(fake_engines(dims), dims, tokenizer))
+    tts = Synthesizer(OpenBundle(fake_engines(dims), dims, tokenizer))
     decoder, out = tts.speech.decoder, []
     take, give_back = decoder.take, decoder.give_back
 

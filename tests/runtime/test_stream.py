@@ -13,7 +13,7 @@ from tts_trt.frontend.features import log_mel
 from tts_trt.frontend.tokenizer import PhoneTokenizer
 from tts_trt.quality.distance import log_spectral_distance_db, mel_distance_db
 from tts_trt.runtime.acoustic import Acoustic
-from tts_trt.runtime.bundle import Bundle
+from tts_trt.runtime.bundle import OpenBundle
 from tts_trt.runtime.decode import Cancelled
 from tts_trt.runtime.fake import fake_engines
 from tts_trt.runtime.finish import cross_fade
@@ -73,7 +73,7 @@ def test_one_chunk_is_the_whole(tts: Synthesizer, recording: np.ndarray) -> None
 
 def test_a_smooth_sound_has_no_click_anywhere(tokenizer: PhoneTokenizer, recording: np.ndarray) -> None:
     """The fake vocoder hums at 8 cycles a frame: no sample may move further than the hum itself does."""
-    tts = Synthesizer(Bundle(fake_engines(TINY), TINY, tokenizer))
+    tts = Synthesizer(OpenBundle(fake_engines(TINY), TINY, tokenizer))
     asked = Request(
         "See me. No bad cat to see! No.", recording, sampling=SamplingParams(temperature=1.0, seed=1)
     )
@@ -103,7 +103,7 @@ def test_closing_a_stream_stops_the_work_and_frees_the_cache(
     tokenizer: PhoneTokenizer, recording: np.ndarray
 ) -> None:
     engines = fake_engines(TINY)
-    tts = Synthesizer(Bundle(engines, TINY, tokenizer))
+    tts = Synthesizer(OpenBundle(engines, TINY, tokenizer))
     stream = tts.stream(Request("See me.", recording, sampling=FORCED), 4, 4)
     next(stream)
     steps = engines["sampler"].runs  # type: ignore[attr-defined]

@@ -12,7 +12,7 @@ from tests.model.tiny import TINY
 from tts_trt.errors import ReferenceAudioError, SynthesisError, TextError, UsageError
 from tts_trt.frontend.audio import write_wav
 from tts_trt.frontend.tokenizer import PhoneTokenizer
-from tts_trt.runtime.bundle import Bundle
+from tts_trt.runtime.bundle import OpenBundle
 from tts_trt.runtime.device import HOST, Tensor
 from tts_trt.runtime.engine import Engines
 from tts_trt.runtime.request import Request
@@ -97,7 +97,7 @@ def test_segments_say_where_they_are(tts: Synthesizer, recording: np.ndarray) ->
 def test_more_segments_than_a_batch_holds(
     one_pass: Engines, tokenizer: PhoneTokenizer, recording: np.ndarray, tts: Synthesizer
 ) -> None:
-    narrow = Synthesizer(Bundle(one_pass, TINY, tokenizer, limits=Limits(batch=2)))
+    narrow = Synthesizer(OpenBundle(one_pass, TINY, tokenizer, limits=Limits(batch=2)))
     asked = Request("See me. No cat! Bad cat? No. See.", recording)
     np.testing.assert_allclose(narrow.synthesize(asked).wave, tts.synthesize(asked).wave, atol=2e-3)
 
@@ -191,7 +191,7 @@ def test_a_duration_in_segments_must_leave_room_for_the_pauses(
 def test_bad_audio_never_leaves(one_pass: Engines, tokenizer: PhoneTokenizer, recording: np.ndarray) -> None:
     """An engine that breaks stands in for a vocoder whose half-precision weights overflow."""
     for broken, message in ((np.nan, "not numbers"), (0.0, "silent")):
-        tts = Synthesizer(Bundle(_Spoilt(one_pass, broken), TINY, tokenizer))  # type: ignore[arg-type]
+        tts = Synthesizer(OpenBundle(_Spoilt(one_pass, broken), TINY, tokenizer))  # type: ignore[arg-type]
         with pytest.raises(SynthesisError, match=message):
             tts.synthesize(Request("See me.", recording))
         with pytest.raises(SynthesisError, match=message):

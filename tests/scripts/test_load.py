@@ -10,7 +10,7 @@ from tests.model.tiny import TINY
 from tests.runtime.conftest import tokenizer  # noqa: F401
 from tts_trt.errors import TtsTrtError
 from tts_trt.frontend.tokenizer import PhoneTokenizer
-from tts_trt.runtime.bundle import Bundle
+from tts_trt.runtime.bundle import OpenBundle
 from tts_trt.runtime.fake import fake_engines
 from tts_trt.runtime.request import Request
 from tts_trt.runtime.sampling import SamplingParams
@@ -22,7 +22,7 @@ OPTIONS = StreamOptions(5, 9)
 
 @pytest.fixture
 def tts(tokenizer: PhoneTokenizer) -> Synthesizer:  # noqa: F811
-    return Synthesizer(Bundle(fake_engines(TINY), TINY, tokenizer))
+    return Synthesizer(OpenBundle(fake_engines(TINY), TINY, tokenizer))
 
 
 @pytest.fixture
@@ -54,7 +54,7 @@ def test_another_sound_than_alone_is_told(tts: Synthesizer, asked: list[Request]
     with Scheduler(tts) as scheduler:
         found = agreement(tts, scheduler, asked[:2], OPTIONS)
         assert found["largest_wave_difference"] < 1e-4
-        other = Synthesizer(Bundle(fake_engines(TINY), TINY, tts.bundle.tokenizer))
+        other = Synthesizer(OpenBundle(fake_engines(TINY), TINY, tts.bundle.tokenizer))
         vocoder = other.engines["vocoder"]
         sound = vocoder.compute  # type: ignore[attr-defined]
         vocoder.compute = lambda x: {"wave": 0.9 * sound(x)["wave"]}  # type: ignore[attr-defined]

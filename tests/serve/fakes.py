@@ -11,8 +11,8 @@ import numpy as np
 
 from tts_trt.errors import BundleError
 from tts_trt.frontend.tokenizer import PhoneTokenizer
-from tts_trt.models import find_model, read_dims
-from tts_trt.runtime.bundle import Bundle
+from tts_trt.models import find_model
+from tts_trt.runtime.bundle import OpenBundle
 from tts_trt.runtime.engine import Arrays
 from tts_trt.runtime.fake import FakeEngine, fake_engines
 from tts_trt.runtime.synthesizer import Synthesizer
@@ -89,14 +89,14 @@ def once(plan: Plan) -> list[Opened]:
 
 def _opened(path: Path, vocoder: Change | None = None) -> Opened:
     folder = find_model("nano")
-    dims = read_dims(folder)
+    dims = folder.dims()
     engines = fake_engines(dims, LIMITS)
     if vocoder:
         inner: FakeEngine = engines["vocoder"]  # type: ignore[assignment]
         compute = inner.compute
         inner.compute = lambda inputs: {"wave": vocoder(compute(inputs)["wave"])}
     voices = {file.stem: file for file in sorted(path.glob("*.wav"))}
-    tts = Synthesizer(Bundle(engines, dims, PhoneTokenizer.from_dir(folder.path), voices, LIMITS))
+    tts = Synthesizer(OpenBundle(engines, dims, PhoneTokenizer.from_dir(folder.path), voices, LIMITS))
     name, _, precision = path.name.partition("-")
     model = Model(
         id=path.name,

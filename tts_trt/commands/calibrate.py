@@ -23,7 +23,7 @@ from tts_trt.build.calibrator import CacheStore, create_calibrator, require_cali
 from tts_trt.build.implicit import calibrate_to_cache
 from tts_trt.errors import UsageError
 from tts_trt.export.record import ExportRecord
-from tts_trt.models import ModelFolder, read_dims
+from tts_trt.models import ModelFolder
 from tts_trt.quant.calibration import BATCHES, Calibration, read_batches
 from tts_trt.quant.corpus import Utterance, read_corpus
 from tts_trt.quant.corpus_config import default_corpus
@@ -91,7 +91,7 @@ def with_tensorrt(
     where the library, or a GPU for it, is missing."""
     backend, made = load_backend("tensorrt"), []
     record = pipeline.export(model, asked.exports, Limits(), progress)
-    specs = graph_specs(read_dims(model), Limits())
+    specs = graph_specs(model.dims(), Limits())
     for graph in asked.tensorrt:
         if graph not in specs:
             raise UsageError(f"no graph {graph!r}; there are {', '.join(specs)}")
@@ -117,7 +117,7 @@ def find_recipe(
     assert asked.search is not None
     record = pipeline.export(model, asked.exports, Limits(), progress)
     graphs = {name: asked.exports / graph.file for name, graph in record.of("fp32").items()}
-    dims, spoken = read_dims(model), trial_utterances(model, asked)
+    dims, spoken = model.dims(), trial_utterances(model, asked)
     with (
         tempfile.TemporaryDirectory(prefix="tts-trt-") as scratch,
         Trial(
@@ -143,7 +143,7 @@ def find_recipe(
 
 def trial_utterances(model: ModelFolder, asked: Asked) -> list[Utterance]:
     """Of one segment each, dealt with another seed than the corpus."""
-    corpus = read_corpus(asked.corpus or default_corpus(), model, read_dims(model))
+    corpus = read_corpus(asked.corpus or default_corpus(), model, model.dims())
     config = corpus.config.model_copy(update={"seed": corpus.config.seed + TRIAL_SEED})
     drawn = replace(corpus, config=config).draw()
     return [u for u in drawn if u.sentence_type != "long"][: asked.utterances]

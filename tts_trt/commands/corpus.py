@@ -9,7 +9,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 
 from tts_trt.frontend.opening import open_tokenizer
-from tts_trt.models import ModelFolder, read_dims
+from tts_trt.models import ModelFolder
 from tts_trt.quant.corpus import read_corpus, speech_seconds
 from tts_trt.quant.corpus_config import default_corpus
 from tts_trt.quant.coverage import coverage
@@ -18,7 +18,7 @@ from tts_trt.quant.coverage import coverage
 def describe(path: Path | None, model: ModelFolder) -> dict[str, Any]:
     """Figures of the corpus as this model would speak it; nothing is synthesised."""
     path = path or default_corpus()
-    corpus = read_corpus(path, model, read_dims(model))
+    corpus = read_corpus(path, model, model.dims())
     utterances = corpus.draw()
     covered = coverage(utterances)
     return {

@@ -34,7 +34,7 @@ from tts_trt.model.family import TtsModel
 from tts_trt.model.official import modules_of
 from tts_trt.model.weight_norm import fold_weight_norm
 from tts_trt.model.weights import load_model
-from tts_trt.models import ModelFolder, OfficialFolder, read_dims
+from tts_trt.models import ModelFolder, OfficialFolder
 from tts_trt.spec import GraphSpec, Limits, graph_specs
 
 SCRATCH = ".making-"
@@ -57,7 +57,7 @@ def export_model(
         return record
     made = _finished_graphs(record, wanted, out)
     source = Modules(folder)
-    specs = graph_specs(read_dims(folder), limits)
+    specs = graph_specs(folder.dims(), limits)
     out.mkdir(parents=True, exist_ok=True)
     for left in out.glob(f"{SCRATCH}*"):  # of an export that was killed
         shutil.rmtree(left, ignore_errors=True)

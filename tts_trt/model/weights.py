@@ -13,7 +13,7 @@ from tts_trt.errors import WeightsError
 from tts_trt.model.family import TtsModel
 from tts_trt.model.keys import DERIVED, UNUSED, listed
 from tts_trt.model.official import load_official
-from tts_trt.models import ModelFolder, OfficialFolder, read_dims
+from tts_trt.models import ModelFolder, OfficialFolder
 
 
 def load_strictly(module: nn.Module, tensors: Mapping[str, torch.Tensor], where: str) -> None:
@@ -48,6 +48,6 @@ def load_model(folder: ModelFolder, graph: str | None = None) -> TtsModel:
         raise WeightsError(
             f"{path} cannot be read: {error}", hint="restore the file; it may be cut short"
         ) from error
-    model = TtsModel(read_dims(folder))
+    model = TtsModel(folder.dims())
     load_strictly(model, tensors, str(path))
     return model.eval()

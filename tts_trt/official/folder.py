@@ -24,14 +24,6 @@ class Found:
     part: Part
     path: Path | None
 
-    @property
-    def bytes(self) -> int:
-        """Of the file, or of all files of a folder; 0 where it is missing."""
-        if self.path is None:
-            return 0
-        files = [self.path] if self.path.is_file() else [p for p in self.path.rglob("*") if p.is_file()]
-        return sum(file.stat().st_size for file in files)
-
 
 class Official:
     """Reads lazily: a directory that lacks files can still be asked which."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import shutil
 import zipfile
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -111,8 +111,7 @@ def _sized(row: Row) -> Row:
     """Of the official dimensions: even in half precision a file has half the bytes."""
     if row.state != "ok" or row.name not in WEIGHTS or row.bytes >= 0.45 * row.expected_bytes:
         return row
-    state = f"only {row.bytes / 1e6:.1f} MB"
-    return Row(row.name, row.path, state, row.bytes, row.expected_bytes, row.use, row.needed)
+    return replace(row, state=f"only {row.bytes / 1e6:.1f} MB")
 
 
 def damage(path: Path) -> str | None:

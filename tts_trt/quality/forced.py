@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tts_trt.errors import UsageError
-from tts_trt.runtime.bundle import Bundle
+from tts_trt.runtime.bundle import OpenBundle
 from tts_trt.runtime.device import Array, Tensor
 from tts_trt.runtime.engine import Arrays, Engine, Engines, Tensors
 from tts_trt.runtime.request import Request
@@ -51,7 +51,7 @@ class Borrowed(Engines):
 class Teacher:
     """Speaks freely or over given codes, and keeps what passes between the stages. Texts of one segment only."""
 
-    def __init__(self, bundle: Bundle) -> None:
+    def __init__(self, bundle: OpenBundle) -> None:
         self._codes: Sequence[int] | None = None
         self._logits: list[Array] = []
         self._latents: Array | None = None

@@ -18,11 +18,11 @@ import onnx
 
 from tts_trt.errors import QuantError
 from tts_trt.frontend.opening import open_tokenizer
-from tts_trt.models import ModelFolder, read_dims
+from tts_trt.models import ModelFolder
 from tts_trt.quant.corpus import Utterance
 from tts_trt.quant.layers import Layer, layers_of
 from tts_trt.quant.observe import Observer, TensorStats
-from tts_trt.runtime.bundle import Bundle
+from tts_trt.runtime.bundle import OpenBundle
 from tts_trt.runtime.device import Array
 from tts_trt.runtime.engine import Arrays, Engine, Engines
 from tts_trt.runtime.onnx_engine import OrtEngine
@@ -103,9 +103,9 @@ def watched(
     limits: Limits,
     scratch: Path,
     threads: int,
-) -> Iterator[tuple[Bundle, Watch]]:
+) -> Iterator[tuple[OpenBundle, Watch]]:
     """A bundle whose engines tell the watch what their layers see."""
-    dims, watch = read_dims(folder), Watch()
+    dims, watch = folder.dims(), Watch()
     opened: dict[str, Engine] = {}
     for name, spec in graph_specs(dims, limits).items():
         observer = watch.observers[name] = Observer()
@@ -115,7 +115,7 @@ def watched(
         opened[name] = _Watching(inner, spec, observer, axes, watch)
     tokenizer = open_tokenizer(folder.tokenizer)
     with Engines(opened) as engines:
-        yield Bundle(engines, dims, tokenizer, folder.voices, limits), watch
+        yield OpenBundle(engines, dims, tokenizer, folder.voices, limits), watch
 
 
 def instrumented(

@@ -17,11 +17,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tts_trt.frontend.opening import open_tokenizer
-from tts_trt.models import ModelFolder, read_dims
+from tts_trt.models import ModelFolder
 from tts_trt.quality.distance import log_spectral_distance_db, mel_distance_db
 from tts_trt.quality.forced import Borrowed, Pass, Remembering, Teacher
 from tts_trt.quality.numerics import log_softmax
-from tts_trt.runtime.bundle import Bundle
+from tts_trt.runtime.bundle import OpenBundle
 from tts_trt.runtime.engine import Engine, Engines
 from tts_trt.runtime.onnx_engine import OrtEngine
 from tts_trt.runtime.request import Request
@@ -68,14 +68,14 @@ class Trial:
     ) -> None:
         self._stack = ExitStack()
         self._threads = threads
-        self.dims, self.requests = read_dims(folder), list(requests)
+        self.dims, self.requests = folder.dims(), list(requests)
         self.specs = graph_specs(self.dims, limits or Limits())
         self._opened = self._stack.enter_context(
             Engines({name: self._open(name, graphs[name]) for name in self.specs})
         )
         self._remembering = {name: Remembering(self._opened[name]) for name in self.specs if name != "gpt"}
         tokenizer = open_tokenizer(folder.tokenizer)
-        self._bundle = Bundle(self._opened, self.dims, tokenizer, folder.voices, limits or Limits())
+        self._bundle = OpenBundle(self._opened, self.dims, tokenizer, folder.voices, limits or Limits())
         teacher = self._teacher({})
         self.spoken: list[Pass] = []
         for i, request in enumerate(self.requests):

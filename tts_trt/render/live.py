@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from tts_trt.errors import TtsTrtError
 from tts_trt.policy import Budget, Live
+from tts_trt.quality.continuity import Piece, continuity
 from tts_trt.runtime.request import Request, Result
 
 FloatArray = NDArray[np.float32]
@@ -120,19 +121,15 @@ class LiveVoice:
         request = replace(self.asked, text=text, steps=self.flow_steps)
         chunk_codes, flow_steps = self.chunk_codes, self.flow_steps
         parts: list[FloatArray] = []
-        first = heard = underrun = 0.0
+        pieces: list[Piece] = []
         began = self.clock()
         for wave_S in self.tts.stream(request, self.policy.first_codes, chunk_codes):
-            now = self.clock() - began
-            if not parts:
-                first = now
-            underrun = max(underrun, now - first - heard)
-            heard += len(wave_S) / self.sample_rate
+            pieces.append(Piece(self.clock() - began, len(wave_S) / self.sample_rate))
             parts.append(wave_S)
-        self._adapt(1e3 * first, 1e3 * underrun)
-        return Spoken(
-            text, np.concatenate(parts), 1e3 * first, 1e3 * underrun, len(parts), chunk_codes, flow_steps
-        )
+        heard = continuity(pieces)
+        first_ms, underrun_ms = 1e3 * heard.first_audio, 1e3 * heard.deficit
+        self._adapt(first_ms, underrun_ms)
+        return Spoken(text, np.concatenate(parts), first_ms, underrun_ms, len(parts), chunk_codes, flow_steps)
 
     def _adapt(self, first_ms: float, underrun_ms: float) -> None:
         if underrun_ms > self.policy.underrun_ms:

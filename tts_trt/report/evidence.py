@@ -116,7 +116,7 @@ class Evidence:
 
     def _cost(self, cost: Cost | None) -> None:
         if cost is not None and self.cost_key() not in self.journal:
-            self.journal.add(self.cost_key(), "cost", cost(self.measured()))
+            self.journal.add(self.cost_key(), cost(self.measured()))
 
     def _free(self) -> None:
         named = {subject.name: subject for subject in self.subjects}
@@ -131,15 +131,15 @@ class Evidence:
             said, wave_S = say(subject, line)
             if wave_S is not None:
                 save_wave(journal.wave(key), wave_S, subject.tts.dims.audio.sample_rate)
-            journal.add(key, "said", said)
+            journal.add(key, said)
         if "failed" in journal[key]:
             return
         if (like := self.likeness_key(key)) not in journal:
             voice_E = self.baseline.tts.voice(line.voice).style_E
-            journal.add(like, "likeness", likeness(self.baseline.tts, *load_wave(journal.wave(key)), voice_E))
+            journal.add(like, likeness(self.baseline.tts, *load_wave(journal.wave(key)), voice_E))
         if (heard := self.heard_key(key)) not in journal:
             self._workers.submit(
-                lambda value: journal.add(heard, "heard", value),
+                lambda value: journal.add(heard, value),
                 listen, journal.wave(key), line.text, journal[key]["codes"], self.plan.ears,
             )  # fmt: skip
         self._check(key, line)
@@ -152,7 +152,7 @@ class Evidence:
         tokenizer = self.baseline.tts.bundle.tokenizer
         expected = tokenizer.natural_seconds(tokenizer.normalise(line.text)) / line.rate
         self._workers.submit(
-            lambda value: self.journal.add(key, "checked", value),
+            lambda value: self.journal.add(key, value),
             findings, self.journal.wave(said), line, item["codes"], expected, self.plan.limits,
         )  # fmt: skip
 
@@ -169,18 +169,18 @@ class Evidence:
     def _compare(self, key: str, candidate: Candidate, line: Line) -> None:
         pair = candidate.pair(line)
         if not isinstance(pair, Pair):
-            self.journal.add(key, "forced", pair)
+            self.journal.add(key, pair)
             return
         rate = pair.audio.sample_rate
         try:
             gap_mT = mel_gap(pair.baseline.mel_mT, pair.candidate.mel_mT, pair.audio)
         except UsageError as error:  # values that are not numbers
-            self.journal.add(key, "forced", {"failed": str(error)})
+            self.journal.add(key, {"failed": str(error)})
             return
         save_wave(self.journal.wave(self.base_wave_key(line)), pair.baseline.wave_S, rate)
         save_wave(self.journal.wave(key), pair.candidate.wave_S, rate)
         write_atomic(self.journal.picture(key), [heat_map(gap_mT)])
-        self._workers.submit(lambda value: self.journal.add(key, "forced", value), measure, pair)
+        self._workers.submit(lambda value: self.journal.add(key, value), measure, pair)
 
 
 def say(subject: Subject, line: Line) -> tuple[dict[str, Any], NDArray[np.float32] | None]:

@@ -12,7 +12,7 @@ from tts_trt.quality.forced import Borrowed, Pass, Remembering, Teacher
 from tts_trt.report.distances import Pair, Rendered
 from tts_trt.report.lines import Line
 from tts_trt.report.swap import PARTS, mixed
-from tts_trt.runtime.bundle import Bundle
+from tts_trt.runtime.bundle import OpenBundle
 from tts_trt.runtime.engine import Engine
 from tts_trt.spec import graph_specs
 
@@ -29,7 +29,7 @@ class OneLine(Remembering):
 class Baseline:
     """What the baseline says of a line, once for all candidates."""
 
-    def __init__(self, bundle: Bundle) -> None:
+    def __init__(self, bundle: OpenBundle) -> None:
         self.bundle = bundle
         self.known: dict[str, OneLine] = {name: OneLine(bundle.engines[name]) for name in REMEMBERED}
         self._teacher = Teacher(_with(bundle, self.known))
@@ -47,7 +47,7 @@ class Baseline:
 class Candidate:
     """Teachers for the whole candidate and for each of its parts in the baseline."""
 
-    def __init__(self, baseline: Baseline, bundle: Bundle) -> None:
+    def __init__(self, baseline: Baseline, bundle: OpenBundle) -> None:
         self._baseline = baseline
         self._whole = Teacher(bundle)
         self._parts = {part: Teacher(mixed(baseline.bundle, bundle, part, baseline.known)) for part in PARTS}
@@ -77,7 +77,7 @@ def _said(speak: Callable[[], Pass]) -> Pass | str:
         return str(error)
 
 
-def _with(bundle: Bundle, known: dict[str, OneLine]) -> Bundle:
+def _with(bundle: OpenBundle, known: dict[str, OneLine]) -> OpenBundle:
     names = graph_specs(bundle.dims, bundle.limits)
     engines: dict[str, Engine] = {name: known.get(name) or bundle.engines[name] for name in names}
     return replace(bundle, engines=Borrowed(engines))

@@ -9,7 +9,7 @@ import numpy as np
 
 from tts_trt.errors import UsageError
 from tts_trt.quality.forced import Borrowed
-from tts_trt.runtime.bundle import Bundle
+from tts_trt.runtime.bundle import OpenBundle
 from tts_trt.runtime.device import Device, Tensor
 from tts_trt.runtime.engine import Bound, Engine, Feed, Tensors
 from tts_trt.spec import graph_specs
@@ -59,8 +59,8 @@ class _CrossingBound:
 
 
 def mixed(
-    baseline: Bundle, candidate: Bundle, part: str, known: Mapping[str, Engine] | None = None
-) -> Bundle:
+    baseline: OpenBundle, candidate: OpenBundle, part: str, known: Mapping[str, Engine] | None = None
+) -> OpenBundle:
     """The baseline with the graphs of ``part`` from the candidate. ``known``: engines to use in place of the baseline's own.
     Where the two are on different devices, graphs without a cache go to that of the code model."""
     engines: dict[str, Engine] = {}
@@ -74,7 +74,7 @@ def mixed(
     return replace(baseline, engines=Borrowed(placed))
 
 
-def check_same_model(baseline: Bundle, candidate: Bundle, names: tuple[str, str]) -> None:
+def check_same_model(baseline: OpenBundle, candidate: OpenBundle, names: tuple[str, str]) -> None:
     """UsageError for bundles whose codes, mels or waves cannot be paired."""
     if baseline.dims != candidate.dims:
         raise UsageError(

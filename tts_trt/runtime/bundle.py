@@ -23,7 +23,7 @@ from tts_trt.spec import GraphSpec, Limits, graph_specs
 
 
 @dataclass(frozen=True)
-class Bundle:
+class OpenBundle:
     """Engines and assets of one model; whoever holds it closes the engines."""
 
     engines: Engines
@@ -33,7 +33,7 @@ class Bundle:
     limits: Limits = field(default_factory=Limits)
 
 
-def load_bundle(folder: Path | str, *, threads: int = 0, device: str = AUTO) -> Bundle:
+def open_bundle(folder: Path | str, *, threads: int = 0, device: str = AUTO) -> OpenBundle:
     """BundleError for a damaged bundle, EngineError for graphs that do not keep their contract or cannot run here."""
     folder = Path(folder)
     manifest = verified(folder)
@@ -45,7 +45,7 @@ def load_bundle(folder: Path | str, *, threads: int = 0, device: str = AUTO) -> 
         )
     voices = {name: folder / file for name, file in manifest.assets.voices.items()}
     engines = open_engines(folder, manifest, graph_specs(dims, limits), threads=threads, device=device)
-    return Bundle(engines, dims, tokenizer, voices, limits)
+    return OpenBundle(engines, dims, tokenizer, voices, limits)
 
 
 def obstacle(folder: Path, manifest: Manifest) -> str | None:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from tts_trt.dims import EMOTIONS
 from tts_trt.errors import UsageError
 from tts_trt.runtime.acoustic import Acoustic
-from tts_trt.runtime.bundle import Bundle
+from tts_trt.runtime.bundle import OpenBundle
 from tts_trt.runtime.decode import Decoder
 from tts_trt.runtime.finish import Heard, check, fade, join, levelled
 from tts_trt.runtime.plan import Plan, Planner, Segment
@@ -39,7 +39,7 @@ class Spoken:
 
 
 class Speech:
-    def __init__(self, bundle: Bundle) -> None:
+    def __init__(self, bundle: OpenBundle) -> None:
         self.dims, self.limits, self.voices = bundle.dims, bundle.limits, bundle.voices
         self.encoder = VoiceEncoder(bundle.engines, bundle.dims)
         self.decoder = Decoder(bundle.engines, bundle.dims, bundle.limits)

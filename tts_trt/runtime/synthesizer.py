@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from tts_trt.errors import UsageError
 from tts_trt.runtime.acoustic import ConditionJob, FlowJob
-from tts_trt.runtime.bundle import Bundle, load_bundle
+from tts_trt.runtime.bundle import OpenBundle, open_bundle
 from tts_trt.runtime.decode import Decoded
 from tts_trt.runtime.device import Device
 from tts_trt.runtime.executors import AUTO
@@ -40,7 +40,7 @@ FloatArray = NDArray[np.float32]
 class Synthesizer:
     """Speaks with one bundle. Threads may share it; each call is independent."""
 
-    def __init__(self, bundle: Bundle) -> None:
+    def __init__(self, bundle: OpenBundle) -> None:
         self.bundle = bundle
         self.dims, self.limits, self.voices = bundle.dims, bundle.limits, bundle.voices
         self.engines = bundle.engines
@@ -52,7 +52,7 @@ class Synthesizer:
         """A bundle directory, verified before it is opened. BundleError for a damaged one, EngineError for one that
         cannot run here. ``threads`` 0 leaves their number to the executor; ``device`` is auto, cpu, cuda or cuda:N, where
         auto is the GPU for TensorRT's engines and the CPU for ONNX Runtime's."""
-        return cls(load_bundle(folder, threads=threads, device=device))
+        return cls(open_bundle(folder, threads=threads, device=device))
 
     def __enter__(self) -> Self:
         return self
