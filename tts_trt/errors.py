@@ -37,11 +37,18 @@ class TtsTrtError(Exception):
 
 
 class UsageError(TtsTrtError):
+    """``field``: which part of a ``Request`` is at fault, where one is."""
+
     exit_code = 2
+    field: str | None = None
+
+    def __init__(self, message: str, *, hint: str | None = None, field: str | None = None) -> None:
+        super().__init__(message, hint=hint)
+        self.field = field or self.field
 
 
 class TextError(UsageError):
-    pass
+    field = "text"
 
 
 class ReferenceAudioError(UsageError):

@@ -2,8 +2,8 @@
 
 Each item is a reference mel of the same voice (the prompt) and a target; the loss counts target frames only. Before the
 code model exists the latents are left out (phase "codes"); afterwards they are added (phase "latents"). A head that is not
-shipped foretells the mel from the condition and the style alone: it pulls the sound out of the latents with a gradient that does not pass
-the noise.
+shipped foretells mel and pitch from the condition and the style alone: it pulls the sound out of the latents with a gradient that does not
+pass the noise, and the pitch apart from it, since a prompt of another mood has a pitch of its own.
     python -m scripts.nano.train_flow --work build/nano [--smoke]
 """
 
@@ -21,7 +21,8 @@ from torch.nn import functional as F
 from scripts.nano.data import Features, Utterance, bucketed, pad_stack
 from scripts.nano.encoded import Encoded, load_teacher
 from scripts.nano.loop import nano_dims, options, to_device, train
-from scripts.nano.train_gpt import Batches, sequence, setup, states
+from scripts.nano.pitch import cached_pitch
+from scripts.nano.train_gpt import Batches, pitch_loss, sequence, setup, states
 from tts_trt.dims import ModelDims
 from tts_trt.frontend.timing import nearest_index
 from tts_trt.model.code_model import CodeModel
@@ -45,6 +46,7 @@ class Item:
     source: torch.Tensor  # (B,Tt) code of each target frame
     prompt_source: torch.Tensor
     style: torch.Tensor
+    pitch: torch.Tensor  # (B,T) log pitch over 100 Hz, NaN where unvoiced; the prompt's is not looked at
 
 
 class LatestGpt:
@@ -64,16 +66,21 @@ class LatestGpt:
 
 class Items:
     def __init__(
-        self, utterances: list[Utterance], features: Features, encoded: Encoded, gpt: LatestGpt | None
+        self,
+        utterances: list[Utterance],
+        features: Features,
+        encoded: Encoded,
+        pitch: list[np.ndarray],
+        gpt: LatestGpt | None,
     ) -> None:
-        self.features, self.encoded, self.gpt = features, encoded, gpt
+        self.features, self.encoded, self.pitch, self.gpt = features, encoded, pitch, gpt
         self.batches = Batches(utterances, encoded, 3)
         self.rng = np.random.default_rng(4)
 
     def make(self, picked: list[int]) -> Item:
         latents = self._latents(picked)
         prompts = [self.batches.speaker_of(i) for i in picked]
-        targets, codes, kept_latents, prompt_mels, prompt_codes = [], [], [], [], []
+        targets, codes, kept_latents, prompt_mels, prompt_codes, pitches = [], [], [], [], [], []
         for b, (i, p) in enumerate(zip(picked, prompts, strict=True)):
             rows = min(len(self.encoded.codes[i]), MAX_TARGET // 2)
             first = int(self.rng.integers(0, len(self.encoded.codes[i]) - rows + 1))
@@ -86,13 +93,14 @@ class Items:
             at = int(self.rng.integers(0, len(self.encoded.codes[p]) - size + 1))
             prompt_codes.append(self.encoded.codes[p][at : at + size].astype(np.int64))
             prompt_mels.append(self.features.mel[p][:, 2 * at : 2 * (at + size)])
+            pitches.append(np.pad(self.pitch[i][2 * first : 2 * (first + rows)], (2 * size, 0)))
         joined = [np.concatenate(pair, axis=1) for pair in zip(prompt_mels, targets, strict=True)]
         target, lengths = pad_stack(joined, axis=1)
         return Item(
             target, lengths, torch.tensor([m.shape[1] for m in prompt_mels]), pad_stack(codes)[0],
             pad_stack(kept_latents)[0] if kept_latents else None, pad_stack(prompt_codes)[0],
             self._sources(codes), self._sources(prompt_codes),
-            torch.from_numpy(self.encoded.style[prompts]),
+            torch.from_numpy(self.encoded.style[prompts]), pad_stack(pitches)[0],
         )  # fmt: skip
 
     def _sources(self, codes: list[np.ndarray]) -> torch.Tensor:
@@ -114,21 +122,24 @@ class Items:
             yield self.make([offset + i for i in picked])
 
 
-class MelHead(nn.Module):
-    """Condition (B,T,C) and style (B,E) -> mel (B,n_mels,T). Only trained, never shipped."""
+class SoundHead(nn.Module):
+    """Condition (B,T,C) and style (B,E) -> mel, pitch and voicing of each frame. Only trained, never shipped."""
 
     def __init__(self, dims: ModelDims) -> None:
         super().__init__()
         width = dims.regulator.channels + dims.style.embedding
-        self.layers = nn.Sequential(nn.Linear(width, 256), nn.GELU(), nn.Linear(256, dims.audio.n_mels))
+        self.layers = nn.Sequential(nn.Linear(width, 256), nn.GELU(), nn.Linear(256, dims.audio.n_mels + 2))
 
-    def forward(self, condition: torch.Tensor, style: torch.Tensor) -> torch.Tensor:
-        style = style[:, None].expand(-1, condition.shape[1], -1)
-        return self.layers(torch.cat([condition, style], dim=-1)).transpose(1, 2)
+    def loss(self, condition: torch.Tensor, item: Item, spoken: torch.Tensor):  # type: ignore[no-untyped-def]
+        """spoken (B,T) -> mel and pitch losses, two scalars."""
+        style = item.style[:, None].expand(-1, condition.shape[1], -1)
+        made = self.layers(torch.cat([condition, style], dim=-1))[spoken].float()
+        mel = F.l1_loss(made[:, :-2], item.target.transpose(1, 2)[spoken])
+        return mel, pitch_loss(made[:, -2], made[:, -1], item.pitch[spoken])
 
 
 class Losses:
-    def __init__(self, model: MelStage, codec: SemanticCodec, head: MelHead) -> None:
+    def __init__(self, model: MelStage, codec: SemanticCodec, head: SoundHead) -> None:
         self.model, self.codec, self.head = model, codec, head
 
     def condition(self, item: Item) -> torch.Tensor:
@@ -162,11 +173,10 @@ class Losses:
         velocity = self.model.cfm.estimator(
             x, prompt * gate, item.lengths, t, item.style * gate[:, 0], condition * gate
         )  # fmt: skip
-        spoken = (real[:, None] & ~prompt_mask).expand_as(velocity)
-        gap = (velocity.float() - (item.target - noise))[spoken].square().mean()
-        foretold = self.head(condition, item.style).float()
-        sound = F.l1_loss(foretold[spoken], item.target[spoken])
-        return {"loss": gap + FORETOLD_WEIGHT * sound, "gap": gap, "sound": sound}
+        spoken = real & ~prompt_mask[:, 0]
+        gap = (velocity.float() - (item.target - noise)).transpose(1, 2)[spoken].square().mean()
+        mel, pitch = self.head.loss(condition, item, spoken)
+        return {"loss": gap + FORETOLD_WEIGHT * (mel + pitch), "gap": gap, "mel": mel, "pitch": pitch}
 
 
 @torch.no_grad()
@@ -177,7 +187,7 @@ def validate(model: MelStage, losses: Losses, items: list[Item]) -> dict[str, fl
     found = [losses(item, 0) for item in items]
     torch.set_rng_state(kept)
     model.train()
-    return {k: sum(float(f[k]) for f in found) / len(found) for k in ("gap", "sound")}
+    return {k: sum(float(f[k]) for f in found) / len(found) for k in found[0] if k != "loss"}
 
 
 def silence_latents(model: MelStage) -> None:
@@ -193,11 +203,11 @@ def run(name: str, chosen, gpt: LatestGpt | None, start_from: str | None) -> Non
     if start_from and not (chosen.work / f"{name}.pt").exists():
         model.load_state_dict(torch.load(chosen.work / f"{start_from}.pt", weights_only=True)["model"])
         silence_latents(model)
-    source = Items(utterances, features, encoded, gpt)
+    source = Items(utterances, features, encoded, cached_pitch(chosen.work, utterances, features), gpt)
     held = max(4, min(96, len(utterances) // 10))
     held_items = [source.make(list(range(i, min(i + 16, held)))) for i in range(0, held, 16)]
     validation = to_device(held_items, chosen.device)
-    head = MelHead(dims).to(chosen.device)
+    head = SoundHead(dims).to(chosen.device)
     losses = Losses(model, load_teacher(chosen.work, dims).codec.to(chosen.device), head)
     lengths = [min(len(c), MAX_TARGET // 2) for c in encoded.codes[held:]]
     batches = source.endless(lengths, held, chosen.batch, chosen.seed)

@@ -158,6 +158,13 @@ def states(model: CodeModel, rows: torch.Tensor) -> tuple[torch.Tensor, torch.Te
     return model.final_norm(model.gpt.ln_f(x)), attention
 
 
+def pitch_loss(made: torch.Tensor, voicing: torch.Tensor, pitch: torch.Tensor) -> torch.Tensor:
+    """Foretold log pitch and logit of voicing against the pitch, NaN where unvoiced; all of one shape -> scalar."""
+    voiced = ~pitch.isnan()
+    melody = F.smooth_l1_loss(made[voiced], pitch[voiced], beta=0.1)
+    return melody + 0.2 * F.binary_cross_entropy_with_logits(voicing, voiced.float())
+
+
 class SoundHead(nn.Module):
     """The state that predicts a code, and the code -> its mel frames, pitch and voicing. Only trained, never shipped."""
 
@@ -174,10 +181,8 @@ class SoundHead(nn.Module):
             self.out(F.gelu(self.state(hidden) + self.code(codes))).unflatten(-1, (FRAMES, -1)).float()[real]
         )
         mel, pitch = sound[real][..., :-1], sound[real][..., -1]
-        voiced = ~pitch.isnan()
-        melody = F.smooth_l1_loss(made[..., self.mels][voiced], pitch[voiced], beta=0.1)
-        voicing = F.binary_cross_entropy_with_logits(made[..., self.mels + 1], voiced.float())
-        return F.l1_loss(made[..., : self.mels], mel), melody + 0.2 * voicing
+        foretold = pitch_loss(made[..., self.mels], made[..., self.mels + 1], pitch)
+        return F.l1_loss(made[..., : self.mels], mel), foretold
 
 
 def codes_alike(codec: SemanticCodec, size: int) -> torch.Tensor:

@@ -50,6 +50,12 @@ def test_bias_and_cap_are_the_references(case: dict) -> None:
         ("I am not angry.", "calm"),
         ("The train leaves at nine.", "calm"),
         ("madam", "calm"),  # "mad" is a word of its own
+        ("very well, in a deep voice", "calm"),
+        ("an angry voice", "angry"),
+        ("he said angrily", "angry"),
+        ("grieving", "sad"),
+        ("a scary place", "afraid"),
+        ("this is revolting", "disgusted"),
     ],
 )
 def test_the_word_list_hears_the_feeling(text: str, feeling: str) -> None:

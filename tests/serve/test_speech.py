@@ -116,6 +116,15 @@ def test_voice_emotion_and_steps_reach_the_model(served: Served) -> None:
     assert len(set(made)) == len(made)
 
 
+def test_a_feeling_in_words_is_an_emotion(served: Served) -> None:
+    def said(text: str, **extension: object) -> bytes:
+        return served.speak(text, tts_trt=extension).content
+
+    assert said("Go away.", emotion_text="in a sad voice") == said("Go away.", emotion={"sad": 0.6})
+    assert said("How sad it is.", emotion_text=" ") == said("How sad it is.", emotion={"sad": 0.6})
+    assert said("Go away.", emotion_text="") == said("Go away.", emotion={"calm": 0.5625})
+
+
 def test_precision_and_policy_choose_the_bundle(served: Served) -> None:
     def bundle(**fields: object) -> str:
         return served.speak("Hi.", **fields).headers["x-bundle"]
@@ -136,7 +145,7 @@ def test_precision_and_policy_choose_the_bundle(served: Served) -> None:
         ({"voice": "http://127.0.0.1/anna.wav"}, 400, "voice", "no voice"),
         ({"voice": ""}, 400, "voice.constrained-str", "at least 1"),
         ({"input": ""}, 400, "input", "at least 1"),
-        ({"input": "?!"}, 400, None, "nothing can be spoken"),
+        ({"input": "?!"}, 400, "input", "nothing can be spoken"),
         ({"input": "a" * 5000}, 400, "input", "5000 characters, at most 4096"),
         ({"speed": 3}, 400, "speed", "less than or equal to 2"),
         ({"speed": "fast"}, 400, "speed", "number"),
@@ -144,10 +153,12 @@ def test_precision_and_policy_choose_the_bundle(served: Served) -> None:
         ({"language": "en"}, 400, "language", "not permitted"),
         ({"tts_trt": {"speed": 1}}, 400, "tts_trt.speed", "not permitted"),
         ({"tts_trt": {"emotion": {"jolly": 1}}}, 400, "tts_trt.emotion", "no emotion 'jolly'"),
-        ({"tts_trt": {"emotion": {"happy": 1, "sad": 1}}}, 400, None, "add up to 2.00"),
+        ({"tts_trt": {"emotion": {"happy": 1, "sad": 1}}}, 400, "tts_trt.emotion", "add up to 2.00"),
         ({"tts_trt": {"emotion": {"happy": 1}, "emotion_audio": "ben"}}, 400, "tts_trt", "exclude"),
+        ({"tts_trt": {"emotion_text": "sad", "emotion_audio": "ben"}}, 400, "tts_trt", "exclude"),
+        ({"tts_trt": {"emotion_text": "x" * 1001}}, 400, "tts_trt.emotion_text", "at most 1000"),
         ({"tts_trt": {"emotion_audio": "/etc/passwd"}}, 400, "tts_trt.emotion_audio", "no voice"),
-        ({"tts_trt": {"duration": 90}}, 400, None, "out of reach"),
+        ({"tts_trt": {"duration": 90}}, 400, "tts_trt.duration", "out of reach"),
         ({"tts_trt": {"duration": 1}, "speed": 1.5}, 400, None, "exclude each other"),
         ({"tts_trt": {"precision": "fp8"}}, 400, "tts_trt.precision", "only in fp32, int8"),
         ({"tts_trt": {"policy": "opera"}}, 400, "tts_trt.policy", "live"),

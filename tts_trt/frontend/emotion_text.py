@@ -30,28 +30,46 @@ LOW_WORDS = ("低落", "melancholy", "melancholic", "depression", "depressed", "
 
 _PAIR = re.compile(r'([^\s":.,]+?)"?\s*:\s*([\d.]+)')
 
-WORDS: dict[str, str] = {
-    "happy": "happy|happi\\w+|joy\\w*|glad\\w*|delight\\w*|cheer\\w*|laugh\\w*|smil\\w+|wonderful|excit\\w+|thrilled|celebrat\\w+|"
-    "love\\w*|great news|hooray|高兴|开心|快乐|喜悦|欢喜|兴奋|太好了|哈哈|幸福|笑",
-    "angry": "ang(?:er|ry|rily)|furious\\w*|fury|rage\\w*|mad|outrag\\w+|annoy\\w*|irritat\\w*|hate\\w*|shout\\w*|how dare|愤怒|生气|"
-    "恼火|气死|发火|怒|混蛋|滚",
-    "sad": "sad\\w*|sorrow\\w*|cry|cries|crying|cried|tears?|weep\\w*|wept|grie(?:f|v\\w+)|mourn\\w*|heartbr\\w+|悲伤|伤心|难过|哭|悲痛|"
-    "眼泪|心碎|哀",
-    "afraid": "afraid|fear\\w*|scar(?:ed|y|ing)|terrif\\w+|terror|fright\\w*|panic\\w*|horror|horrif\\w+|dread\\w*|nervous\\w*|害怕|恐惧|"
-    "可怕|吓|惊恐|恐怖|紧张",
-    "disgusted": "disgust\\w*|revolt(?:ed|ing)|gross|nause\\w+|sicken\\w*|repuls\\w+|loath\\w*|yuck|反感|恶心|厌恶|讨厌|作呕",
-    "melancholic": "melanchol\\w+|depress\\w*|gloom\\w*|lonel\\w+|hopeless\\w*|miserabl\\w+|wistful\\w*|homesick|weary|低落|忧郁|沮丧|"
-    "孤独|失落|消沉|惆怅",
-    "surprised": "surpris\\w+|astonish\\w*|amaz\\w+|shock\\w*|stunned|unbelievable|incredible|wow|惊讶|惊奇|意外|震惊|吃惊|天哪|居然|竟然",
-    "calm": "calm\\w*|peace\\w*|quiet\\w*|relax\\w*|gentl[ey]|serene\\w*|neutral\\w*|composed|平静|自然|安静|冷静|温和|放松|平和",
+WORDS: dict[str, tuple[str, str]] = {
+    "happy": (
+        "happy|happi\\w+|joy\\w*|glad\\w*|delight\\w*|cheer\\w*|laugh\\w*|smil\\w+|wonderful|excit\\w+|thrilled|celebrat\\w+|"
+        "love\\w*|great news|hooray",
+        "高兴|开心|快乐|喜悦|欢喜|兴奋|太好了|哈哈|幸福|笑",
+    ),
+    "angry": (
+        "ang(?:er|ry|rily)|furious\\w*|fury|rage\\w*|mad|outrag\\w+|annoy\\w*|irritat\\w*|hate\\w*|shout\\w*|how dare",
+        "愤怒|生气|恼火|气死|发火|怒|混蛋|滚",
+    ),
+    "sad": (
+        "sad\\w*|sorrow\\w*|cry|cries|crying|cried|tears?|weep\\w*|wept|grie(?:f|v\\w+)|mourn\\w*|heartbr\\w+",
+        "悲伤|伤心|难过|哭|悲痛|眼泪|心碎|哀",
+    ),
+    "afraid": (
+        "afraid|fear\\w*|scar(?:ed|y|ing)|terrif\\w+|terror|fright\\w*|panic\\w*|horror|horrif\\w+|dread\\w*|nervous\\w*",
+        "害怕|恐惧|可怕|吓|惊恐|恐怖|紧张",
+    ),
+    "disgusted": (
+        "disgust\\w*|revolt(?:ed|ing)|gross|nause\\w+|sicken\\w*|repuls\\w+|loath\\w*|yuck",
+        "反感|恶心|厌恶|讨厌|作呕",
+    ),
+    "melancholic": (
+        "melanchol\\w+|depress\\w*|gloom\\w*|lonel\\w+|hopeless\\w*|miserabl\\w+|wistful\\w*|homesick|weary",
+        "低落|忧郁|沮丧|孤独|失落|消沉|惆怅",
+    ),
+    "surprised": (
+        "surpris\\w+|astonish\\w*|amaz\\w+|shock\\w*|stunned|unbelievable|incredible|wow",
+        "惊讶|惊奇|意外|震惊|吃惊|天哪|居然|竟然",
+    ),
+    "calm": (
+        "calm\\w*|peace\\w*|quiet\\w*|relax\\w*|gentl[ey]|serene\\w*|neutral\\w*|composed",
+        "平静|自然|安静|冷静|温和|放松|平和",
+    ),
 }
-"""Emotion -> words that tell of it, as one pattern. Latin words are matched whole, Chinese ones anywhere."""
+"""Emotion -> patterns of English words, matched whole, and of Chinese ones, matched anywhere, that tell of it."""
 
 _WORDS = {
-    emotion: re.compile(
-        "|".join(rf"\b(?:{w})\b" if w.isascii() else w for w in pattern.split("|")), re.IGNORECASE
-    )
-    for emotion, pattern in ((name, words) for name, words in WORDS.items())
+    emotion: re.compile(rf"\b(?:{english})\b|{chinese}", re.IGNORECASE)
+    for emotion, (english, chinese) in WORDS.items()
 }
 _STRONG = re.compile(r"\b(?:very|so|extremely|utterly|really)\b|非常|极其|特别|太|十分|!|！", re.IGNORECASE)
 _DENIED = re.compile(

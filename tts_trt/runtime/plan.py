@@ -91,6 +91,7 @@ class Planner:
             raise UsageError(
                 f"a duration of {duration:.2f} s is out of reach for this text: {shortest:.2f} to {longest:.2f} s can be met",
                 hint="change the duration, or shorten or lengthen the text",
+                field="duration",
             )
         ends = np.rint(np.cumsum(natural) / natural.sum() * speech).astype(int)
         samples = np.diff(ends, prepend=0)

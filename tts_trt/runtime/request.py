@@ -96,19 +96,25 @@ def emotion_vector(values: Any) -> tuple[float, ...]:
     try:
         vector = tuple(float(value) for value in values)
     except (TypeError, ValueError) as error:
-        raise UsageError(f"the emotion vector {values!r} is not a list of numbers", hint=_EXAMPLE) from error
+        raise UsageError(
+            f"the emotion vector {values!r} is not a list of numbers", hint=_EXAMPLE, field="emotion"
+        ) from error
     if len(vector) != len(EMOTIONS):
         raise UsageError(
             f"the emotion vector has {len(vector)} entries, expected {len(EMOTIONS)}: {', '.join(EMOTIONS)}",
             hint=_EXAMPLE,
+            field="emotion",
         )
     for name, value in zip(EMOTIONS, vector, strict=True):
         if not math.isfinite(value) or not 0.0 <= value <= EMOTION_LIMIT:
-            raise UsageError(f"the weight of {name} is {value}, expected 0 to {EMOTION_LIMIT}")
+            raise UsageError(
+                f"the weight of {name} is {value}, expected 0 to {EMOTION_LIMIT}", field="emotion"
+            )
     if sum(vector) > EMOTION_LIMIT + 1e-6:
         raise UsageError(
             f"the emotion weights add up to {sum(vector):.2f}, expected at most {EMOTION_LIMIT}",
             hint="scale them down",
+            field="emotion",
         )
     return vector
 

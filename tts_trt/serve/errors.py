@@ -32,6 +32,8 @@ KINDS = {
     500: "server_error",
     503: "service_unavailable",
 }
+PARAMS = {"text": "input", "rate": "speed", "emotion": "tts_trt.emotion", "duration": "tts_trt.duration"}
+"""What the API calls a field of a Request."""
 CODES = {
     400: "invalid_value",
     404: "not_found",

@@ -114,6 +114,7 @@ class Failed:
     kind: Kind
     message: str
     retry_after: float | None = None
+    field: str | None = None  # of the Request, where one is at fault
 
 
 Order = Speak | Cancel | Close

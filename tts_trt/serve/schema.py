@@ -8,11 +8,14 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from tts_trt.dims import EMOTIONS
+from tts_trt.frontend.emotion_text import tempered, words_vector
 from tts_trt.runtime.request import EMOTION_LIMIT, LONGEST_SECONDS, RATES
 from tts_trt.serve.settings import PolicyName
 
 Name = Annotated[str, Field(min_length=1, max_length=128)]
 Weight = Annotated[float, Field(ge=0, le=EMOTION_LIMIT, allow_inf_nan=False)]
+FEELING_CHARACTERS = 1000
+_EMOTION_SOURCES = ("emotion", "emotion_audio", "emotion_text")
 Emotion = Literal["happy", "angry", "sad", "afraid", "disgusted", "melancholic", "surprised", "calm"]
 
 
@@ -38,6 +41,10 @@ class Extension(_Body):
     emotion_audio: Name | None = Field(
         default=None, description="id of a voice whose recording the emotion is taken from"
     )
+    emotion_text: Annotated[str, Field(max_length=FEELING_CHARACTERS)] | None = Field(
+        default=None,
+        description="words about the feeling, from which a list of words reads the emotion; empty: the input itself",
+    )
     emotion_alpha: Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)] = Field(
         default=1.0, description="strength of the emotion given"
     )
@@ -60,12 +67,15 @@ class Extension(_Body):
 
     @model_validator(mode="after")
     def _one_emotion(self) -> Extension:
-        if self.emotion is not None and self.emotion_audio is not None:
-            raise ValueError("emotion and emotion_audio exclude each other")
+        given = [name for name in _EMOTION_SOURCES if getattr(self, name) is not None]
+        if len(given) > 1:
+            raise ValueError(f"{given[0]} and {given[1]} exclude each other")
         return self
 
-    @property
-    def vector(self) -> tuple[float, ...] | None:
+    def vector(self, text: str) -> tuple[float, ...] | None:
+        """Of an input ``text``; None where no weights are given, nor words to read them from."""
+        if self.emotion_text is not None:
+            return tempered(words_vector(self.emotion_text.strip() or text))
         if isinstance(self.emotion, dict):
             named = {str(name): weight for name, weight in self.emotion.items()}
             return tuple(named.get(name, 0.0) for name in EMOTIONS)
@@ -82,7 +92,9 @@ class SpeechBody(_Body):
         default=None,
         description="audio: bytes as they are made; sse: events; default: the whole file at once",
     )
-    instructions: Literal[""] | None = Field(default=None, description="not supported; see tts_trt.emotion")
+    instructions: Literal[""] | None = Field(
+        default=None, description="not supported; see tts_trt.emotion_text"
+    )
     tts_trt: Extension = Field(default_factory=lambda: Extension.model_validate({}))
 
     @model_validator(mode="after")

@@ -96,7 +96,7 @@ def spoken_of(here: Serving, body: SpeechBody, model: Model, owner: str, *, in_p
         bundle=model.id,
         text=body.input,
         voice=_voice(here, model, body.voice_id, owner, "voice"),
-        emotion=extra.vector,
+        emotion=extra.vector(body.input),
         emotion_audio=emotion_audio,
         alpha=extra.emotion_alpha,
         rate=body.speed,

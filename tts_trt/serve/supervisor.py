@@ -24,7 +24,7 @@ from multiprocessing import connection
 from typing import Any, Final
 
 from tts_trt.errors import EngineError, TtsTrtError, UsageError
-from tts_trt.serve.errors import ApiError
+from tts_trt.serve.errors import PARAMS, ApiError
 from tts_trt.serve.messages import (
     Beat,
     Cancel,
@@ -324,7 +324,7 @@ def overloaded(retry_after: float | None) -> ApiError:
 
 def _answer(failed: Failed) -> ApiError:
     if failed.kind == "usage":
-        return ApiError(400, failed.message)
+        return ApiError(400, failed.message, param=PARAMS.get(failed.field or ""))
     if failed.kind == "busy":
         return overloaded(failed.retry_after)
     if failed.kind == "deadline":

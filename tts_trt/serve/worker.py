@@ -248,7 +248,7 @@ def _failed(number: int, error: Exception) -> Failed:
     ]
     kind = next(word for kind, word in kinds if isinstance(error, kind))
     words = str(error.args[0]) if _foreseen(error) and error.args else "the engines failed"
-    return Failed(number, kind, words, getattr(error, "retry_after", None))
+    return Failed(number, kind, words, getattr(error, "retry_after", None), getattr(error, "field", None))
 
 
 def _foreseen(error: Exception) -> bool:
