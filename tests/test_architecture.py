@@ -16,6 +16,7 @@ LONGEST = 400
 
 BASE = {
     "choice",
+    "chunks",
     "journal",
     "policy",
     "errors",

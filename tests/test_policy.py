@@ -58,6 +58,7 @@ def test_a_file_of_ones_own_says_what_differs(tmp_path: Path) -> None:
         ('scenario = "live"\nchunk_codse = [1]', "unknown key chunk_codse"),
         ('scenario = "live"\n[budget_ms]\nflow = 3', "budget_ms: unknown key flow"),
         ('scenario = "live"\nchunk_codes = [40, 81]', "81, expected 1 to 80"),
+        ('scenario = "live"\nchunk_codes = [40, 66]', "with chunks of 66 codes the last one is 81"),
         ('scenario = "live"\nchunk_codes = []', "chunk_codes is empty"),
         ('scenario = "live"\nbudget_ms = 3', "expected a table"),
         ('scenario = "live"\nprecisions = "fp32"', "expected a list"),

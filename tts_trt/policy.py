@@ -17,6 +17,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
+from tts_trt.chunks import longest_chunk
 from tts_trt.dims import from_dict
 from tts_trt.errors import ConfigError
 
@@ -93,6 +94,9 @@ class Live:
         _named("precisions", self.precisions)
         for codes in (self.first_codes, *_some("chunk_codes", self.chunk_codes)):
             _within("codes of a chunk", codes, 1, LONGEST_CHUNK)
+        for codes in self.chunk_codes:
+            longest = longest_chunk(self.first_codes, codes)
+            _within(f"with chunks of {codes} codes the last one", longest, 1, LONGEST_CHUNK)
         for steps in _some("flow_steps", self.flow_steps):
             _within("flow_steps", steps, 0, 200)
         _within("pause", self.pause, 0.0, 10.0)

@@ -14,7 +14,7 @@ from tts_trt.runtime.request import Request, Result, SegmentInfo
 from tts_trt.runtime.sampling import SamplingParams
 
 RATE = 16_000
-POLICY = replace(shipped(Live), chunk_codes=(40, 80), flow_steps=(0, 6, 4))  # sound 350, first audio 500 ms
+POLICY = replace(shipped(Live), chunk_codes=(40, 64), flow_steps=(0, 6, 4))  # sound 350, first audio 500 ms
 ASKED = Request("", "anna", sampling=SamplingParams())
 
 
@@ -90,9 +90,9 @@ def test_gaps_lead_to_larger_chunks_and_then_to_fewer_steps() -> None:
     speaker = live(voice)
     said = [speaker.say("see me") for _ in range(4)]
     assert said[0].underrun_ms == pytest.approx(600.0), "three gaps of 0.2 s add up"
-    assert [(one.chunk_codes, one.flow_steps) for one in said] == [(40, 10), (80, 10), (80, 6), (80, 4)]
+    assert [(one.chunk_codes, one.flow_steps) for one in said] == [(40, 10), (64, 10), (64, 6), (64, 4)]
     assert [words.split(":")[0] for words in speaker.given_up] == [
-        "80 codes a chunk instead of 40",
+        "64 codes a chunk instead of 40",
         "6 flow steps instead of 10",
         "4 flow steps instead of 6",
     ]

@@ -71,6 +71,16 @@ def test_one_chunk_is_the_whole(tts: Synthesizer, recording: np.ndarray) -> None
     np.testing.assert_allclose(chunk * np.abs(whole).max() / np.abs(chunk).max(), whole, atol=1e-5)
 
 
+def test_what_little_is_left_comes_with_the_chunk_before_it(tts: Synthesizer, recording: np.ndarray) -> None:
+    def frames(codes: int) -> list[int]:
+        sampling = SamplingParams(temperature=1.0, seed=3).forced(codes)
+        chunks = tts.stream(Request("See me, no cat.", recording, sampling=sampling), 8, 12)
+        return [len(chunk) for chunk in chunks]
+
+    assert [len(frames(codes)) for codes in (8, 10, 11, 22, 23)] == [1, 1, 2, 2, 3]
+    assert sum(frames(10)) * 11 == sum(frames(11)) * 10
+
+
 def test_a_smooth_sound_has_no_click_anywhere(tokenizer: PhoneTokenizer, recording: np.ndarray) -> None:
     """The fake vocoder hums at 8 cycles a frame: no sample may move further than the hum itself does."""
     tts = Synthesizer(OpenBundle(fake_engines(TINY), TINY, tokenizer))

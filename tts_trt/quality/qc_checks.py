@@ -79,7 +79,7 @@ CHECKS: dict[str, Check] = {
     "too_quiet": Check(qc_levels.loudness, "below", "dBFS", 1.0, 1.5, own=True),
     "too_loud": Check(qc_levels.loudness, "above", "dBFS", 1.0, 1.5, own=True),
     "level_drop": Check(qc_levels.level_drop, "below", "dB", 0.5, 1.0, own=True),
-    "fading_end": Check(qc_levels.fading_end, "below", "dB", 0.3, 1.0, own=True),
+    "fading_end": Check(qc_levels.fading_end, "below", "dB", 0.5, 1.0, own=True),
     "too_fast": Check(qc_repetition.tempo, "above", "log2", 1.0, 0.1, own=True),
     "too_slow": Check(qc_repetition.tempo, "below", "log2", 1.0, 0.1, own=True),
     "repeated_sound": Check(qc_repetition.repeated_sound, "below", "dB", 0.25, 0.05),

@@ -14,6 +14,7 @@ import time
 import numpy as np
 from numpy.typing import NDArray
 
+from tts_trt.chunks import chunk_end, least_rest
 from tts_trt.runtime.decode import DecodeBatch
 from tts_trt.runtime.latents import RowLatents
 from tts_trt.runtime.plan import Plan, Segment
@@ -132,6 +133,7 @@ class Run:
         """When all is said."""
         stream, rate = speaking.ticket.stream, speaking.speech.dims.audio.sample_rate
         self._boundary = stream.first_codes if stream else 0
+        self._least = least_rest(stream.chunk_codes) if stream else 0
         self._streamed = StreamedSegment(segment, rate) if stream else None
         self._given, self._last, self._samples = 0, False, 0
         self._drawn = 0
@@ -189,10 +191,10 @@ class Run:
         """The next chunk, if its codes are there: how many codes it ends at, and whether it is the last."""
         if self.in_acoustics or self._last or self.latents is None:
             return None
-        drawn, finish, boundary = self._drawn, self._finish, self._boundary
-        if boundary and (drawn > boundary or (drawn == boundary and finish in (None, "stop"))):
-            return (boundary, False) if self.latents.kept >= boundary else None
-        return (drawn, True) if finish is not None else None
+        found = chunk_end(
+            self._drawn, over=self._finish is not None, boundary=self._boundary, least=self._least
+        )
+        return found if found and self.latents.kept >= found[0] else None
 
     def take(self, codes: int, *, last: bool) -> None:
         """The chunk is on its way."""

@@ -19,6 +19,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from tts_trt.chunks import chunk_end, least_rest
 from tts_trt.errors import UsageError
 from tts_trt.runtime.acoustic import ConditionJob, FlowJob
 from tts_trt.runtime.bundle import OpenBundle, open_bundle
@@ -112,8 +113,8 @@ class Synthesizer:
         chunk_codes: int = 40,
         cancel: threading.Event | None = None,
     ) -> Iterator[FloatArray]:
-        """Samples as they become final; see ``stream.py``. The first chunk comes after ``first_codes`` codes, each
-        further one after ``chunk_codes`` more. Closing the iterator stops the work. Errors as ``synthesize``."""
+        """Samples as they become final; see ``stream.py``. The first chunk has ``first_codes`` codes, each
+        further one ``chunk_codes``, the last one more or fewer (``chunks.py``). Closing the iterator stops the work. Errors as ``synthesize``."""
         if first_codes < 1 or chunk_codes < 1:
             raise UsageError(f"chunks of {first_codes} and {chunk_codes} codes, expected at least 1")
         request.check_streamed()
@@ -149,17 +150,18 @@ class Synthesizer:
     ) -> Iterator[tuple[FloatArray, bool]]:
         """Final samples of one segment, and whether they are its last."""
         wave = self.speech.wave(request, segment, voice)
-        due = chunks[0]
+        due, least = chunks[0], least_rest(chunks[1])
         with (
             self.speech.decoder.batch([self.speech.row(segment, conditioning_ND)]) as batch,
             batch.growing_latents() as latents,
         ):
             for _ in batch.steps(cancel):
-                drawn, last = batch.drawn(0), batch.finish[0] is not None
-                if drawn >= due or last:
-                    due = drawn + chunks[1]
-                    frames = self.speech.frames(segment, drawn, last=last)
-                    yield wave.push(batch.codes(0), latents.of(drawn), frames, last=last), last
+                drawn, over, last = batch.drawn(0), batch.finish[0] is not None, False
+                while not last and (found := chunk_end(drawn, over=over, boundary=due, least=least)):
+                    end, last = found
+                    due = end + chunks[1]
+                    frames = self.speech.frames(segment, end, last=last)
+                    yield wave.push(batch.codes(0)[:end], latents.of(end), frames, last=last), last
 
     def _waves(
         self, jobs: Sequence[tuple[Request, Voice, Segment, Decoded]], watch: Stopwatch
