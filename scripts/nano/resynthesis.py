@@ -1,4 +1,4 @@
-"""What each stage of the nano voice costs in words: held-out speech heard after each of them, beside the speech itself.
+"""What each stage of the nano voice costs in words and melody: held-out speech heard after each of them, beside the speech itself.
 
     original  flite's recording
     vocoder   its mel spectrogram, through the vocoder
@@ -15,8 +15,8 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,18 +24,21 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from scripts.compare_speech import Line, say
 from scripts.nano.data import ACTED, VOICES, Utterance, features_of, load_corpus
 from scripts.nano.encoded import encode, load_teacher
 from scripts.nano.loop import ASSETS
 from scripts.nano.pack import assemble, fill_emotions
+from scripts.nano.pitch import pitch_of
+from tts_trt.errors import SynthesisError
 from tts_trt.export.graphs import graph_module
+from tts_trt.frontend.audio import to_pcm16
 from tts_trt.frontend.features import log_mel
 from tts_trt.frontend.tokenizer import PhoneTokenizer
 from tts_trt.model.family import TtsModel
 from tts_trt.models import find_model
 from tts_trt.quality.forced import Teacher
-from tts_trt.quality.speech import Recogniser, WordErrors, total, word_errors
+from tts_trt.quality.speech import Recogniser, WordErrors, resampled, total, word_errors
+from tts_trt.report.lines import Line
 from tts_trt.runtime.acoustic import Acoustic, ConditionJob, FlowJob
 from tts_trt.runtime.bundle import OpenBundle
 from tts_trt.runtime.engine import Arrays, Engines
@@ -48,6 +51,8 @@ from tts_trt.spec import GraphSpec, Limits, graph_specs
 RATE = 16_000
 EMOTION_UTTERANCES = 400  # of the corpus: two dozen of each voice and emotion
 LONGEST_S = 30.0
+OCTAVE = 12  # semitones
+MISSED = 1.0
 STAGES = ("original", "vocoder", "codes", "latents", "spoken")
 
 FloatArray = NDArray[np.float32]
@@ -137,37 +142,84 @@ def line_of(utterance: Utterance, seed: int) -> Line:
     return Line(u.text, VOICES[u.voice], ACTED[u.emotion], u.rate, seed)
 
 
+def stage_waves(
+    tts: Synthesizer, utterances: Sequence[Utterance], stages: Sequence[str]
+) -> Iterator[tuple[Utterance, str, FloatArray]]:
+    """Every utterance after every stage, at RATE; no samples where the synthesizer refused its own audio."""
+    again = Resynthesiser(tts)
+    for i, u in enumerate(utterances):
+        line, wave = line_of(u, i), u.float_wave()
+        for stage in stages:
+            if stage != "spoken":
+                yield u, stage, again.wave(stage, line, wave)
+                continue
+            try:
+                result = tts.synthesize(line.request(tts.dims))
+                yield u, stage, resampled(result.wave, result.sample_rate, RATE)
+            except SynthesisError:
+                yield u, stage, np.zeros(0, np.float32)
+        sys.stderr.write(f"\r{i + 1}/{len(utterances)}  ")
+    sys.stderr.write("\n")
+
+
 def stage_errors(
     tts: Synthesizer, utterances: Sequence[Utterance], recogniser: Recogniser, stages: Sequence[str] = STAGES
 ) -> dict[str, list[WordErrors]]:
     """Word errors of every utterance after each stage."""
-    again = Resynthesiser(tts)
     found: dict[str, list[WordErrors]] = {stage: [] for stage in stages}
-    for i, u in enumerate(utterances):
-        line, wave = line_of(u, i), u.float_wave()
-        for stage in stages:
-            if stage == "spoken":
-                errors = say(tts, line, recogniser).errors
-            else:
-                errors = word_errors(u.text, recogniser.hear(again.wave(stage, line, wave), RATE))
-            found[stage].append(errors)
-        done = "  ".join(f"{stage} {total(counts).rate:.1%}" for stage, counts in found.items())
-        sys.stderr.write(f"\r{i + 1}/{len(utterances)}  {done}  ")
-    sys.stderr.write("\n")
+    for u, stage, wave in stage_waves(tts, utterances, stages):
+        found[stage].append(word_errors(u.text, recogniser.hear(wave, RATE)))
     return found
+
+
+@dataclass(frozen=True)
+class Melody:
+    """Pitch of a stage's wave beside the speech it came from; no number where nothing is voiced."""
+
+    raised: float  # mean, semitones
+    missed: float  # share of the frames voiced in both that are more than MISSED semitones off; of equal timing only
+
+
+def melody(u: Utterance, stage: str, wave_S: FloatArray) -> Melody:
+    own, made = pitch_of(u.wave), pitch_of(to_pcm16(wave_S))
+    raised = (np.nanmean(made) if (~np.isnan(made)).any() else np.nan) - np.nanmean(own)
+    frames = min(len(own), len(made))
+    apart = OCTAVE / np.log(2) * np.abs(made[:frames] - own[:frames])
+    apart = apart[~np.isnan(apart)]
+    missed = float(np.mean(apart > MISSED)) if stage != "spoken" and len(apart) else float("nan")
+    return Melody(float(OCTAVE / np.log(2) * raised), missed)
+
+
+def melodies(utterances: Sequence[Utterance], found: dict[str, list[Melody]]) -> dict[str, Any]:
+    """Per stage: means of all, of each voice, of each emotion."""
+    return {
+        stage: {
+            name: {
+                part: round(float(np.nanmean(values)), 3)
+                for part in ("raised", "missed")
+                if not np.isnan(values := [getattr(m, part) for m in inside]).all()
+            }
+            for name, chosen in groups_of(utterances).items()
+            if (inside := [m for m, is_in in zip(made, chosen, strict=True) if is_in])
+        }
+        for stage, made in found.items()
+    }
+
+
+def groups_of(utterances: Sequence[Utterance]) -> dict[str, list[bool]]:
+    groups = {"all": [True] * len(utterances)}
+    groups |= {name: [u.voice == k for u in utterances] for k, name in enumerate(VOICES)}
+    return groups | {name: [u.emotion == k for u in utterances] for k, name in enumerate(ACTED)}
 
 
 def breakdown(
     utterances: Sequence[Utterance], errors: dict[str, list[WordErrors]]
 ) -> dict[str, dict[str, float]]:
     """WER per stage: of all, of each voice, of each emotion."""
-    groups = {"all": [True] * len(utterances)}
-    groups |= {name: [u.voice == k for u in utterances] for k, name in enumerate(VOICES)}
-    groups |= {name: [u.emotion == k for u in utterances] for k, name in enumerate(ACTED)}
     return {
         stage: {
             name: round(total(e for e, inside in zip(counts, chosen, strict=True) if inside).rate, 4)
-            for name, chosen in groups.items()
+            for name, chosen in groups_of(utterances).items()
             if any(chosen)
         }
         for stage, counts in errors.items()
@@ -192,9 +244,15 @@ def main() -> None:
         if args.bundle
         else checkpoint_synthesizer(args.work)
     )
+    recogniser = Recogniser.named()
+    errors: dict[str, list[WordErrors]] = {stage: [] for stage in args.stages}
+    tunes: dict[str, list[Melody]] = {stage: [] for stage in args.stages}
     with tts:
-        errors = stage_errors(tts, utterances, Recogniser.named(), args.stages)
-    print(json.dumps({"sentences": len(utterances), "wer": breakdown(utterances, errors)}))
+        for u, stage, wave in stage_waves(tts, utterances, args.stages):
+            errors[stage].append(word_errors(u.text, recogniser.hear(wave, RATE)))
+            tunes[stage].append(melody(u, stage, wave))
+    found = {"wer": breakdown(utterances, errors), "melody": melodies(utterances, tunes)}
+    print(json.dumps({"sentences": len(utterances)} | found))
 
 
 if __name__ == "__main__":

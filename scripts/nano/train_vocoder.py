@@ -19,7 +19,13 @@ from tts_trt.frontend.features import log_mel, slaney_filters
 from tts_trt.model.vocoder import Vocoder
 
 CROP = 32  # mel frames
-RESOLUTIONS = ((64, 16), (256, 64), (512, 128), (1024, 256))  # FFT size, hop
+RESOLUTIONS = (
+    (64, 16),
+    (256, 64),
+    (512, 128),
+    (1024, 256),
+    (2048, 512),
+)  # FFT size, hop: the longest tells harmonics apart
 
 
 def crops(

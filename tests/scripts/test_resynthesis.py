@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from scripts.nano.data import Utterance
-from scripts.nano.resynthesis import breakdown, torch_engines
+from scripts.nano.resynthesis import breakdown, melodies, melody, torch_engines
 from tests.model.tiny import TINY, randomise
 from tts_trt.model.family import TtsModel
 from tts_trt.model.reference import Draws, Reference
@@ -58,3 +58,26 @@ def test_errors_are_summed_over_all_and_by_voice_and_emotion() -> None:
     assert breakdown(spoken, {"codes": counts}) == {
         "codes": {"all": 0.2, "slt": 0.1, "rms": 0.3, "sad": 0.0, "calm": round(4 / 12, 4)}
     }
+
+
+def hum(hz: float, seconds: float = 0.8) -> np.ndarray:
+    t = np.arange(int(seconds * 16_000)) / 16_000
+    return sum(np.sin(2 * np.pi * hz * k * t) / k for k in range(1, 12)).astype(np.float32) * 0.2
+
+
+def test_a_raised_melody_is_heard_as_raised() -> None:
+    def spoken(hz: float, emotion: int) -> Utterance:
+        return Utterance((hum(hz) * 32767).astype(np.int16), "", [], 0, emotion, 1.0, [], [])
+
+    low, high = spoken(100, 3), spoken(150, 0)
+    same, octave, silent = (
+        melody(low, "codes", wave) for wave in (hum(100), hum(200), np.zeros(0, np.float32))
+    )
+    assert abs(same.raised) < 0.1 and same.missed < 0.05
+    assert abs(octave.raised - 12) < 0.2 and octave.missed > 0.95
+    assert np.isnan(silent.raised) and np.isnan(silent.missed)
+    free = melody(low, "spoken", hum(200))
+    assert np.isnan(free.missed), "what runs at its own pace has no frames to compare"
+    found = melodies([low, high], {"codes": [octave, melody(high, "codes", hum(150))]})["codes"]
+    assert abs(found["calm"]["raised"] - 12) < 0.2 and abs(found["happy"]["raised"]) < 0.1
+    assert found["all"]["missed"] > 0.4 and "rms" not in found
