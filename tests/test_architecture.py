@@ -31,6 +31,7 @@ BASE = {
     "nvidia",
     "official",
     "onnx_scan",
+    "playback",
     "trt",
 }
 SEES: dict[str, set[str]] = {

@@ -163,12 +163,18 @@ def stage_waves(
 
 
 def stage_errors(
-    tts: Synthesizer, utterances: Sequence[Utterance], recogniser: Recogniser, stages: Sequence[str] = STAGES
+    tts: Synthesizer,
+    utterances: Sequence[Utterance],
+    recogniser: Recogniser,
+    stages: Sequence[str] = STAGES,
+    tunes: Tunes | None = None,
 ) -> dict[str, list[WordErrors]]:
-    """Word errors of every utterance after each stage."""
+    """Word errors of every utterance after each stage; ``tunes`` listens along."""
     found: dict[str, list[WordErrors]] = {stage: [] for stage in stages}
     for u, stage, wave in stage_waves(tts, utterances, stages):
         found[stage].append(word_errors(u.text, recogniser.hear(wave, RATE)))
+        if tunes is not None:
+            tunes.add(u, stage, wave)
     return found
 
 
@@ -180,8 +186,23 @@ class Melody:
     missed: float  # share of the frames voiced in both that are more than MISSED semitones off; of equal timing only
 
 
-def melody(u: Utterance, stage: str, wave_S: FloatArray) -> Melody:
-    own, made = pitch_of(u.wave), pitch_of(to_pcm16(wave_S))
+class Tunes:
+    """The melody of every utterance after each stage."""
+
+    def __init__(self, stages: Sequence[str]) -> None:
+        self.found: dict[str, list[Melody]] = {stage: [] for stage in stages}
+        self._of: Utterance | None = None
+        self._own: FloatArray = np.zeros(0, np.float32)
+
+    def add(self, u: Utterance, stage: str, wave_S: FloatArray) -> None:
+        if u is not self._of:
+            self._of, self._own = u, pitch_of(u.wave)
+        self.found[stage].append(melody(self._own, stage, wave_S))
+
+
+def melody(own: FloatArray, stage: str, wave_S: FloatArray) -> Melody:
+    """``own``: what ``pitch_of`` finds in the recording."""
+    made = pitch_of(to_pcm16(wave_S))
     raised = (np.nanmean(made) if (~np.isnan(made)).any() else np.nan) - np.nanmean(own)
     frames = min(len(own), len(made))
     apart = OCTAVE / np.log(2) * np.abs(made[:frames] - own[:frames])
@@ -245,13 +266,10 @@ def main() -> None:
         else checkpoint_synthesizer(args.work)
     )
     recogniser = Recogniser.named()
-    errors: dict[str, list[WordErrors]] = {stage: [] for stage in args.stages}
-    tunes: dict[str, list[Melody]] = {stage: [] for stage in args.stages}
+    tunes = Tunes(args.stages)
     with tts:
-        for u, stage, wave in stage_waves(tts, utterances, args.stages):
-            errors[stage].append(word_errors(u.text, recogniser.hear(wave, RATE)))
-            tunes[stage].append(melody(u, stage, wave))
-    found = {"wer": breakdown(utterances, errors), "melody": melodies(utterances, tunes)}
+        errors = stage_errors(tts, utterances, recogniser, args.stages, tunes)
+    found = {"wer": breakdown(utterances, errors), "melody": melodies(utterances, tunes.found)}
     print(json.dumps({"sentences": len(utterances)} | found))
 
 

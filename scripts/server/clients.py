@@ -12,7 +12,8 @@ from typing import Any
 import httpx
 
 from scripts.server.running import percentile
-from tts_trt.quality.continuity import NOTICED_SECONDS, Piece, continuity
+from tts_trt.playback import NOTICED_SECONDS
+from tts_trt.quality.continuity import Piece, continuity
 
 RATE = 24_000  # of pcm
 

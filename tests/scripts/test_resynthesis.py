@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from scripts.nano.data import Utterance
-from scripts.nano.resynthesis import breakdown, melodies, melody, torch_engines
+from scripts.nano.pitch import pitch_of
+from scripts.nano.resynthesis import Tunes, breakdown, melodies, melody, torch_engines
 from tests.model.tiny import TINY, randomise
 from tts_trt.model.family import TtsModel
 from tts_trt.model.reference import Draws, Reference
@@ -70,14 +71,20 @@ def test_a_raised_melody_is_heard_as_raised() -> None:
         return Utterance((hum(hz) * 32767).astype(np.int16), "", [], 0, emotion, 1.0, [], [])
 
     low, high = spoken(100, 3), spoken(150, 0)
-    same, octave, silent = (
-        melody(low, "codes", wave) for wave in (hum(100), hum(200), np.zeros(0, np.float32))
-    )
+    tunes = Tunes(["codes", "latents", "spoken"])
+    tunes.add(low, "codes", hum(200))
+    tunes.add(low, "latents", hum(100))
+    tunes.add(low, "spoken", hum(200))
+    tunes.add(high, "codes", hum(150))
+    octave, same, free = (tunes.found[stage][0] for stage in ("codes", "latents", "spoken"))
     assert abs(same.raised) < 0.1 and same.missed < 0.05
     assert abs(octave.raised - 12) < 0.2 and octave.missed > 0.95
-    assert np.isnan(silent.raised) and np.isnan(silent.missed)
-    free = melody(low, "spoken", hum(200))
     assert np.isnan(free.missed), "what runs at its own pace has no frames to compare"
-    found = melodies([low, high], {"codes": [octave, melody(high, "codes", hum(150))]})["codes"]
+    found = melodies([low, high], {"codes": tunes.found["codes"]})["codes"]
     assert abs(found["calm"]["raised"] - 12) < 0.2 and abs(found["happy"]["raised"]) < 0.1
     assert found["all"]["missed"] > 0.4 and "rms" not in found
+
+
+def test_silence_has_no_melody() -> None:
+    silent = melody(pitch_of((hum(100) * 32767).astype(np.int16)), "codes", np.zeros(0, np.float32))
+    assert np.isnan(silent.raised) and np.isnan(silent.missed)

@@ -7,10 +7,8 @@ import time
 import tomllib
 from pathlib import Path
 
-import pytest
-
 from tests.serve.rig import Served
-from tts_trt.serve.metrics import Experience, Metrics, Playback
+from tts_trt.serve.metrics import Experience, Metrics
 from tts_trt.serve.schema import Extension, SpeechBody
 from tts_trt.serve.settings import Settings
 
@@ -51,14 +49,6 @@ def test_figures_of_the_engines_come_with_the_beats(served: Served) -> None:
         time.sleep(0.1)
     assert value(text, 'tts_trt_cache_slots{model="fake-fp32"}') >= 1
     assert value(text, 'tts_trt_num_requests_waiting{model="fake-fp32"}') == 0
-
-
-def test_a_gap_is_what_a_listener_would_hear() -> None:
-    played = Playback()
-    for now, seconds in ((10.0, 1.0), (10.9, 0.5), (11.8, 0.5), (11.9, 1.0)):
-        played.add(now, seconds)
-    assert played.underrun == pytest.approx(0.3)  # at 11.5 all was played, until 11.8
-    assert played.sent == 3.0
 
 
 def test_speed_and_first_sound() -> None:

@@ -12,6 +12,8 @@ import soundfile
 
 from tests.serve.fakes import RATE
 from tests.serve.rig import Served, body
+from tts_trt.errors import UsageError
+from tts_trt.serve.errors import of_tts_trt
 
 LONG = (
     "The ferry leaves at nine. It is a long way to the sea, and the road is cold. Nobody waits for you there."
@@ -208,3 +210,9 @@ def test_every_other_answer_has_the_same_form(served: Served) -> None:
         answer = served.client.request(method, path)
         assert answer.status_code == status, path
         assert set(answer.json()["error"]) == {"message", "type", "param", "code"}
+
+
+def test_what_is_wrong_in_a_request_goes_by_the_name_the_api_has_for_it() -> None:
+    assert of_tts_trt(UsageError("too fast", field="rate")).param == "speed"
+    assert of_tts_trt(UsageError("too fast", field="rate"), "voice").param == "voice"
+    assert of_tts_trt(UsageError("no such file")).param is None

@@ -12,8 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-NOTICED_SECONDS = 0.1
-"""A shorter gap passes for one between words."""
+from tts_trt.playback import NOTICED_SECONDS, Playback
 
 
 @dataclass(frozen=True)
@@ -32,13 +31,12 @@ class Continuity:
 
 def continuity(pieces: Sequence[Piece]) -> Continuity:
     """Of one stream, in the order of arrival. ValueError for none."""
-    if not pieces:
-        raise ValueError("a stream of no pieces")
-    began, there, worst = pieces[0].arrived, 0.0, 0.0
+    playback = Playback()
     for piece in pieces:
-        worst = max(worst, piece.arrived - began - there)
-        there += piece.seconds
-    return Continuity(began, worst)
+        playback.add(piece.arrived, piece.seconds)
+    if playback.began is None:
+        raise ValueError("a stream of no pieces")
+    return Continuity(playback.began, playback.deficit)
 
 
 def summary(streams: Iterable[Continuity]) -> dict[str, float]:

@@ -84,10 +84,11 @@ class ApiError(HTTPException):
 
 
 def of_tts_trt(error: TtsTrtError, param: str | None = None) -> ApiError:
-    """What the caller got wrong is 400; anything else that was foreseen is 503, worth another try."""
+    """What the caller got wrong is 400; anything else that was foreseen is 503, worth another try. ``param``: what is at fault,
+    where the error itself does not say."""
     message = error.args[0] if error.args else str(error)
     if isinstance(error, UsageError):
-        return ApiError(400, f"{message}", param=param)
+        return ApiError(400, f"{message}", param=param or PARAMS.get(error.field or ""))
     engines = isinstance(error, SynthesisError | EngineError)
     return ApiError(503, message, code="synthesis_failed" if engines else "unavailable", retry_after=1)
 

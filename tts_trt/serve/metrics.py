@@ -12,26 +12,13 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, gene
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from tts_trt.playback import NOTICED_SECONDS, Playback
+
 SECONDS = (0.01, 0.025, 0.05, 0.1, 0.2, 0.3, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 5.0, 10.0, 20.0, 40.0, 80.0)
 FACTORS = (0.02, 0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.75, 1.0, 1.5, 2.0, 5.0)
 GAPS = (0.0, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
 
 Stats = Mapping[str, Mapping[str, float]]
-
-
-@dataclass
-class Playback:
-    """What a listener who starts at the first chunk would hear: the worst gap, in seconds."""
-
-    start: float | None = None
-    sent: float = 0.0
-    underrun: float = 0.0
-
-    def add(self, now: float, seconds: float) -> None:
-        if self.start is None:
-            self.start = now
-        self.underrun = max(self.underrun, now - self.start - self.sent)
-        self.sent += seconds
 
 
 @dataclass
@@ -83,8 +70,8 @@ class Metrics:
         if seconds:
             self._rtf.labels(one.model).observe(took / seconds)
         if one.streamed:
-            self._underrun.labels(one.model).observe(one.playback.underrun)
-            if one.playback.underrun > 0.1:
+            self._underrun.labels(one.model).observe(one.playback.deficit)
+            if one.playback.deficit >= NOTICED_SECONDS:
                 self._skipped.labels(one.model).inc()
 
     def failed(self, reason: str) -> None:
