@@ -28,6 +28,7 @@ def test_official_derived_sizes() -> None:
     assert dims.gpt.max_prompt == 32 + 2 + 600 + 2 + 1
     assert dims.flow.ffn == 1536
     assert dims.vocoder.hop == dims.audio.hop == 256
+    assert dims.prompt_frames == 1292  # all of the longest reference
     assert dims.codes_per_second == pytest.approx(50.08, abs=0.01)
 
 
@@ -42,6 +43,7 @@ def test_official_derived_sizes() -> None:
         ({"latents": "two-pass"}, "expected 'exact' or 'one-pass'"),
         ({"audio": {"hop": 300}}, "256 samples a frame but audio.hop is 300"),
         ({"acted": ["jolly"]}, "jolly"),
+        ({"flow": {"prompt_seconds": 0.0}}, "prompt_seconds is 0.0"),
     ],
 )
 def test_wrong_values_are_named(values: dict[str, object], words: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 import pytest
@@ -53,6 +54,15 @@ def test_only_exact_models_need_code_rows_of_their_own() -> None:
     assert list(exact).index("code_embedding") == list(exact).index("mel_condition") - 1
     # the second pass runs all codes as one chunk
     assert exact["gpt"].profiles[0]["S"][2] >= TINY.gpt.max_codes
+
+
+def test_the_flow_has_room_for_its_prompt_and_the_condition_for_the_reference() -> None:
+    short = graph_specs(replace(TINY, flow=replace(TINY.flow, prompt_seconds=1.0)))
+    whole = graph_specs(TINY)
+    codes = math.ceil(Limits().codes_of(TINY) * TINY.frames_per_code) + 1
+    most = {name: spec.profiles[0]["T"][2] - codes for name, spec in short.items() if "T" in spec.profiles[0]}
+    assert most == {"mel_condition": 200, "flow_step": 50, "vocoder": 0}
+    assert whole["flow_step"].profiles[0]["T"] == whole["mel_condition"].profiles[0]["T"]
 
 
 def test_a_wrong_tensor_name_is_answered_with_the_real_ones() -> None:

@@ -7,6 +7,7 @@ A checkpoint carries these as ``config.json``. Every default is the official Ind
 from __future__ import annotations
 
 import dataclasses
+import math
 import types
 import typing
 from dataclasses import dataclass, field
@@ -139,6 +140,9 @@ class FlowDims:
     wavenet_kernel: int = 5
     steps: int = 25
     guidance: float = 0.7
+    prompt_seconds: float = (
+        15.0  # the most of a reference's end that the flow has before the speech, as in training
+    )
     codebook_size: int = 1024  # of the unused discrete embedding table
 
     @property
@@ -195,10 +199,18 @@ class ModelDims:
             raise ConfigError(
                 f"the vocoder makes {self.vocoder.hop} samples a frame but audio.hop is {self.audio.hop}"
             )
+        if self.flow.prompt_seconds <= 0:
+            raise ConfigError(f"flow.prompt_seconds is {self.flow.prompt_seconds}, expected more than 0")
         if unknown := [name for name in self.acted if name not in EMOTIONS]:
             raise ConfigError(f"acted names {', '.join(unknown)}; emotions are {', '.join(EMOTIONS)}")
         if len(self.emotion_rows) != len(EMOTIONS):
             raise ConfigError(f"emotion_rows has {len(self.emotion_rows)} entries, expected {len(EMOTIONS)}")
+
+    @property
+    def prompt_frames(self) -> int:
+        """Mel frames of a reference that the flow has before the speech, at most."""
+        seconds = min(self.flow.prompt_seconds, self.audio.reference_seconds)
+        return math.ceil(seconds * self.audio.sample_rate / self.audio.hop)
 
     @property
     def codes_per_second(self) -> float:

@@ -137,10 +137,13 @@ def _reference_rows(dims: ModelDims) -> Range:
     return (8, rows // 2, rows)
 
 
-def _frames(dims: ModelDims, limits: Limits, *, with_reference: bool) -> Range:
-    most = math.ceil(limits.codes_of(dims) * dims.frames_per_code) + 1
-    if with_reference:
-        most += math.ceil(dims.audio.reference_seconds * dims.audio.sample_rate / dims.audio.hop)
+def _reference_frames(dims: ModelDims) -> int:
+    return math.ceil(dims.audio.reference_seconds * dims.audio.sample_rate / dims.audio.hop)
+
+
+def _frames(dims: ModelDims, limits: Limits, *, before: int = 0) -> Range:
+    """``before``: frames of a reference that come first."""
+    most = before + math.ceil(limits.codes_of(dims) * dims.frames_per_code) + 1
     return (4, most // 4, most)
 
 
@@ -335,7 +338,13 @@ def _mel_condition(dims: ModelDims, limits: Limits) -> GraphSpec:
             _tensor("target_lengths", "int64", "B", "real mel frames"),
         ],
         [_tensor("condition", "float32", "B,T,c", "condition per mel frame", c=dims.regulator.channels)],
-        [{"B": _batch(limits), "M": (1, most // 4, most), "T": _frames(dims, limits, with_reference=True)}],
+        [
+            {
+                "B": _batch(limits),
+                "M": (1, most // 4, most),
+                "T": _frames(dims, limits, before=_reference_frames(dims)),
+            }
+        ],
         "code embedding + latent projection, stretched to mel frames",
     )
 
@@ -359,7 +368,7 @@ def _flow_step(dims: ModelDims, limits: Limits) -> GraphSpec:
             _tensor("velocity", "float32", "B,m,T", "guided velocity", m=m),
             _tensor("x_out", "float32", "B,m,T", "x + dt * velocity, reference frames zeroed", m=m),
         ],
-        [{"B": _batch(limits), "T": _frames(dims, limits, with_reference=True)}],
+        [{"B": _batch(limits), "T": _frames(dims, limits, before=dims.prompt_frames)}],
         "one Euler step; conditional and null branch as one batch of 2B",
     )
 
@@ -372,6 +381,6 @@ def _vocoder(dims: ModelDims, limits: Limits) -> GraphSpec:
             _tensor("lengths", "int64", "B", "real frames"),
         ],
         [_tensor("wave", "float32", "B,W", f"{dims.audio.hop} samples a frame, -1..1")],
-        [{"B": _batch(limits), "T": _frames(dims, limits, with_reference=False)}],
+        [{"B": _batch(limits), "T": _frames(dims, limits)}],
         "BigVGAN",
     )

@@ -43,7 +43,7 @@ def cached_made_mels(
     newest = max((work / f"{name}.pt").stat().st_mtime for name in ("flow", "gpt"))
     if path.exists() and path.stat().st_mtime > newest:
         return pickle.loads(path.read_bytes())
-    items = Items(utterances, features, encoded, pitch, LatestGpt(work, dims, device))
+    items = Items(dims, utterances, features, encoded, pitch, LatestGpt(work, dims, device))
     fitting = [i for i, codes in enumerate(encoded.codes) if len(codes) <= LONGEST]
     chosen = sorted(fitting[:count], key=lambda i: len(encoded.codes[i]))
     made: dict[int, NDArray[np.float16]] = {}

@@ -30,7 +30,7 @@ from tts_trt.model.codec import SemanticCodec
 from tts_trt.model.family import MelStage
 from tts_trt.model.layers import lengths_to_mask
 
-MAX_PROMPT, MAX_TARGET = 60, 200  # mel frames while training
+MAX_TARGET = 200  # mel frames while training
 DROP = 0.15  # share of rows trained without prompt, style and condition, for guidance
 FORETOLD_WEIGHT = 0.3
 
@@ -67,6 +67,7 @@ class LatestGpt:
 class Items:
     def __init__(
         self,
+        dims: ModelDims,
         utterances: list[Utterance],
         features: Features,
         encoded: Encoded,
@@ -74,6 +75,7 @@ class Items:
         gpt: LatestGpt | None,
     ) -> None:
         self.features, self.encoded, self.pitch, self.gpt = features, encoded, pitch, gpt
+        self._prompt_rows = dims.prompt_frames // 2  # as when it speaks
         self.batches = Batches(utterances, encoded, 3)
         self.rng = np.random.default_rng(4)
 
@@ -88,7 +90,7 @@ class Items:
             targets.append(self.features.mel[i][:, 2 * first : 2 * (first + rows)])
             if latents is not None:
                 kept_latents.append(latents[b, first : first + rows].numpy())
-            most = min(len(self.encoded.codes[p]), MAX_PROMPT // 2)
+            most = min(len(self.encoded.codes[p]), self._prompt_rows)
             size = int(self.rng.integers(most // 2, most + 1))
             at = int(self.rng.integers(0, len(self.encoded.codes[p]) - size + 1))
             prompt_codes.append(self.encoded.codes[p][at : at + size].astype(np.int64))
@@ -203,7 +205,7 @@ def run(name: str, chosen, gpt: LatestGpt | None, start_from: str | None) -> Non
     if start_from and not (chosen.work / f"{name}.pt").exists():
         model.load_state_dict(torch.load(chosen.work / f"{start_from}.pt", weights_only=True)["model"])
         silence_latents(model)
-    source = Items(utterances, features, encoded, cached_pitch(chosen.work, utterances, features), gpt)
+    source = Items(dims, utterances, features, encoded, cached_pitch(chosen.work, utterances, features), gpt)
     held = max(4, min(96, len(utterances) // 10))
     held_items = [source.make(list(range(i, min(i + 16, held)))) for i in range(0, held, 16)]
     validation = to_device(held_items, chosen.device)

@@ -18,6 +18,7 @@ from tts_trt.runtime.engine import Engines
 from tts_trt.runtime.request import Request
 from tts_trt.runtime.sampling import SamplingParams
 from tts_trt.runtime.synthesizer import Synthesizer
+from tts_trt.runtime.voice import VoiceEncoder
 from tts_trt.spec import Limits
 
 RATE = TINY.audio.sample_rate
@@ -141,6 +142,17 @@ def test_a_recording_is_encoded_once(tts: Synthesizer, recording: np.ndarray, tm
     assert tts.voice(tmp_path / "one.wav") is not voice
     assert voice.condition_Tc.shape == (voice.mel_mT.shape[1], TINY.regulator.channels)
     assert voice.mel_mT.shape == (80, len(recording) // TINY.audio.hop)
+
+
+def test_the_flow_goes_on_from_the_end_of_a_reference(tts: Synthesizer, recording: np.ndarray) -> None:
+    whole = tts.voice(recording)
+    short = VoiceEncoder(tts.engines, replace(TINY, flow=replace(TINY.flow, prompt_seconds=0.3)))
+    voice = short.encode(recording, source_rate=RATE)
+    assert voice.mel_mT.shape == (80, 15) and whole.mel_mT.shape[1] > 15
+    np.testing.assert_array_equal(voice.mel_mT, whole.mel_mT[:, -15:])
+    np.testing.assert_array_equal(voice.condition_Tc, whole.condition_Tc[-15:])
+    np.testing.assert_array_equal(voice.style_E, whole.style_E)
+    np.testing.assert_array_equal(voice.semantic_FC, whole.semantic_FC)
 
 
 def test_a_very_short_reference_is_enough(tts: Synthesizer, recording: np.ndarray) -> None:

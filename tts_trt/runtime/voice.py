@@ -59,8 +59,8 @@ class Voice:
     semantic_FC: FloatArray
     codes_F: NDArray[np.int64]
     style_E: FloatArray
-    mel_mT: FloatArray
-    condition_Tc: FloatArray  # of the reference's own codes, one row per mel frame
+    mel_mT: FloatArray  # the end of the reference, which the flow goes on from
+    condition_Tc: FloatArray  # of the codes of that end, one row per mel frame
     emotion: Emotion
 
 
@@ -122,14 +122,16 @@ class VoiceEncoder:
         same = audio.sample_rate == FBANK_RATE
         codes_F = self._codes(semantic_FC)
         mel_mT = log_mel(wave_S, audio)
+        (condition_Tc,) = self._acoustic.conditions([ConditionJob(codes_F, None, mel_mT.shape[1])])
+        first = max(0, mel_mT.shape[1] - self._dims.prompt_frames)
         return Voice(
             name=name,
             key=digest,
             semantic_FC=semantic_FC,
             codes_F=codes_F,
             style_E=self._style(wave16_S),
-            mel_mT=mel_mT,
-            condition_Tc=self._acoustic.conditions([ConditionJob(codes_F, None, mel_mT.shape[1])])[0].numpy(),
+            mel_mT=mel_mT[:, first:],
+            condition_Tc=condition_Tc.numpy()[first:],
             emotion=Emotion(digest, semantic_FC) if same else self.emotion(source, source_rate=source_rate),
         )
 
