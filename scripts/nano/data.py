@@ -12,7 +12,7 @@ import pickle
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
-from itertools import chain
+from itertools import chain, pairwise
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,7 @@ from tts_trt.frontend.features import log_mel, seamless_features, style_features
 
 VOICES = ("slt", "rms", "awb", "kal16")
 ACTED = ("happy", "angry", "sad", "calm")
+BESIDES = 40  # rows that an utterance costs whatever its length: its text, its references
 PART = 250  # utterances a process turns into features at a time
 
 
@@ -137,12 +138,21 @@ def pad_stack(arrays: Sequence[np.ndarray], axis: int = 0) -> tuple[torch.Tensor
 
 
 def bucketed(lengths: Sequence[int], batch: int, seed: int) -> Iterator[list[int]]:
-    """Endless batches of indices of similar length, in random order."""
+    """Endless batches of indices of similar length, in random order: ``batch`` of mean length, fewer long ones or more short ones
+    for about the same work. With as many of each, a word of a long sentence would count a fraction of one of a short."""
     rng = np.random.default_rng(seed)
+    costs = np.asarray(lengths) + BESIDES
+    budget = batch * costs.mean()
     order = np.argsort(lengths, kind="stable")
     while True:
         # shuffle within neighbourhoods, so that batches differ between epochs
         noisy = order[np.argsort(np.arange(len(order)) + rng.uniform(0, 8 * batch, len(order)))]
-        starts = np.arange(0, len(noisy) - batch + 1, batch)
-        for start in rng.permutation(starts):
-            yield noisy[start : start + batch].tolist()
+        cuts, longest = [0], 0.0
+        for at, cost in enumerate(costs[noisy]):
+            longest = max(longest, cost)
+            if (at + 1 - cuts[-1]) * longest > budget and at > cuts[-1]:
+                cuts.append(at)
+                longest = cost
+        batches = [noisy[first:last].tolist() for first, last in pairwise([*cuts, len(noisy)])]
+        for i in rng.permutation(len(batches)):
+            yield batches[i]

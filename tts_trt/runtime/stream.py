@@ -25,7 +25,7 @@ from tts_trt.runtime.voice import Voice
 
 FloatArray = NDArray[np.float32]
 
-CONTEXT_SECONDS = 2.0
+CONTEXT_SECONDS = 1.0  # of what was said; 2 s are no nearer to the whole, and dearer
 OVERLAP_SECONDS = 0.12
 VOCODER_SECONDS = 0.4  # of mel before a chunk: beyond the vocoder's reach to the left
 

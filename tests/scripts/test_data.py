@@ -1,0 +1,42 @@
+"""Batches of the nano trainers: everything is drawn, and long sentences count as much by the word as short ones."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+pytest.importorskip("torch")
+
+from scripts.nano.data import BESIDES, bucketed
+
+LENGTHS = np.random.default_rng(0).integers(10, 240, 500).tolist()
+
+
+def epoch(batch: int, seed: int = 0) -> list[list[int]]:
+    made, found = bucketed(LENGTHS, batch, seed), []
+    while sum(map(len, found)) < len(LENGTHS):
+        found.append(next(made))
+    return found
+
+
+def test_an_epoch_has_everyone_once() -> None:
+    assert sorted(i for batch in epoch(16) for i in batch) == list(range(len(LENGTHS)))
+
+
+def test_a_batch_of_long_ones_has_fewer() -> None:
+    batches = epoch(16)
+    work = [len(b) * (max(LENGTHS[i] for i in b) + BESIDES) for b in batches]
+    most = 16 * (np.mean(LENGTHS) + BESIDES)
+    assert max(work) <= most and np.median(work) > 0.8 * most
+    by_length = sorted(batches, key=lambda b: max(LENGTHS[i] for i in b))
+    assert len(by_length[0]) > 2 * len(by_length[-1])
+    spread = [max(LENGTHS[i] for i in b) - min(LENGTHS[i] for i in b) for b in batches]
+    assert np.median(spread) < 0.4 * (max(LENGTHS) - min(LENGTHS))
+
+
+def test_one_longer_than_the_budget_comes_alone() -> None:
+    assert sorted(next(bucketed([5, 5000], 1, 0))) in ([0], [1])
+
+
+def test_the_seed_decides() -> None:
+    assert epoch(8, 1) == epoch(8, 1) != epoch(8, 2)
