@@ -222,7 +222,7 @@ def test_a_looping_row_ends_and_a_forced_one_does_not(
 def test_places_are_used_again_and_none_runs_over_its_slots(
     engines: str, dims: ModelDims, request: pytest.FixtureRequest
 ) -> None:
-    """A place without a row steps on with the others; rows come one after the other, for longer than the cache is."""
+    """Rows come one after the other, for longer than the cache is."""
     decoder = Decoder(request.getfixturevalue(engines), dims, Limits())
     batch, ticks = decoder.open(3), 0
     for row in rows(SAMPLING.forced(36), 4):
@@ -238,3 +238,37 @@ def test_places_are_used_again_and_none_runs_over_its_slots(
         batch.release(state)
     assert ticks > batch._slots.cache.slots
     batch.close()
+
+
+@pytest.mark.parametrize(("engines", "dims"), MODELS)
+def test_a_step_on_a_host_goes_over_rows_alone_wherever_others_left(
+    engines: str, dims: ModelDims, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    decoder = Decoder(request.getfixturevalue(engines), dims, Limits())
+    asked = [row for count in (9, 30, 16, 23) for row in rows(SAMPLING.forced(count), 4)[count % 4 :][:1]]
+    batch, widths, ended = decoder.open(8), [], {}
+    step = batch._slots.draw
+
+    def drawn(finished):  # type: ignore[no-untyped-def]
+        widths.append(batch._slots.width)
+        return step(finished)
+
+    monkeypatch.setattr(batch._slots, "draw", drawn)
+    for row in asked:
+        solo = decoder.begin(row)
+        batch.adopt(solo)
+        solo.close()
+    states = [state for state in batch.rows if state is not None]
+    while batch.live:
+        batch.tick()
+        for state in [state for state in states if state.finish is not None and state not in ended]:
+            latents = None if dims.latents == "exact" else state.slots.states(state.place, len(state.codes))
+            ended[state] = state.codes_M.tolist(), latents
+            batch.release(state)
+    batch.close()
+    assert sorted(set(widths), reverse=True) == [4, 3, 2, 1] and widths == sorted(widths, reverse=True)
+    for state, row in zip(states, asked, strict=True):
+        alone, (codes, latents) = decoder.run([row])[0], ended[state]
+        assert codes == alone.codes_M.tolist()
+        if latents is not None:
+            np.testing.assert_allclose(latents.numpy(), alone.latents_MD.numpy(), atol=1e-5)

@@ -198,8 +198,22 @@ class DecodeBatch:
 
     def queue(self) -> None:
         """One more step and draw of every row."""
+        if self._device.host:
+            self._pack()
         finished = [state is None or state.finish is not None for state in self.rows]
-        self._on_their_way.append((*self._slots.draw(finished), list(self.rows)))
+        drawn = self._slots.draw(finished)
+        self._on_their_way.append((*drawn, self.rows[: self._slots.width]))
+
+    def _pack(self) -> None:
+        """Rows to the front, for a step over no place without one: there it would cost as much as a row. Elsewhere steps are
+        recorded over all places."""
+        rows = self.rows
+        while None in rows and (hole := rows.index(None)) < (last := _last(rows)):
+            state = rows[last]
+            assert state is not None
+            self._slots.take_over(hole, self._slots, last)
+            state.place, rows[hole], rows[last] = hole, state, None
+        self._slots.width = _last(rows) + 1
 
     def collect(self) -> dict[RowState, SynthesisError]:
         """The codes of the oldest draw, waited for; the rows whose scores were not numbers are over."""
@@ -270,6 +284,11 @@ class DecodeBatch:
         if state is None:
             raise EngineError(f"there is no row in place {row}")
         return state
+
+
+def _last(rows: Sequence[RowState | None]) -> int:
+    """The last place with a row, -1 where there is none."""
+    return max((place for place, state in enumerate(rows) if state is not None), default=-1)
 
 
 def prompt(engine: Engine, rows: Sequence[DecodeRow]) -> tuple[Tensor, Ids]:

@@ -12,17 +12,11 @@ from tts_trt.runtime.work import Counts, Work
 
 
 class DecodeStage:
-    """The running rows: they share steps, join after their prefill and leave when they end.
-
-    On a host a step over few places costs less, so the batch has as few as hold its rows; elsewhere it has all of them,
-    recorded once.
-    """
+    """The running rows: they share steps, join after their prefill and leave when they end."""
 
     def __init__(self, decoder: Decoder, places: int, prefills: int, counts: Counts) -> None:
         self._decoder, self._prefills, self._counts = decoder, prefills, counts
         self.places = places
-        doubling = [1 << n for n in range(places.bit_length()) if 1 << n < places]
-        self._sizes = [*doubling, places] if decoder.device.host else [places]
         self._batch: DecodeBatch | None = None
         self.waiting: list[Run] = []
         """For their prefill."""
@@ -89,31 +83,33 @@ class Step:
         joining = [run for run in self._joining if not run.over]
         failed: dict[Run, Exception] = {}
         if rows or joining:
-            failed = self._step(self._fitting(len(rows) + len(joining)), joining, rows)
+            failed = self._step(joining, rows)
         if not rows and self._stage._batch is not None:
             self._stage._batch.close()
             self._stage._batch = None
         self._rows = rows
         return failed
 
-    def _step(
-        self, batch: DecodeBatch, joining: Sequence[Run], rows: dict[RowState, Run]
-    ) -> dict[Run, Exception]:
+    def _step(self, joining: Sequence[Run], rows: dict[RowState, Run]) -> dict[Run, Exception]:
+        stage = self._stage
+        batch = stage._batch = stage._batch or stage._decoder.open(stage.places)
         for run in joining:
             assert run.solo is not None
             assert run.state is not None
             batch.adopt(run.solo)
             run.solo.close()
             run.solo, rows[run.state] = None, run
-        self._stage._counts.steps += 1
-        self._stage._counts.step_rows += len(rows)
+        stage._counts.steps += 1
+        stage._counts.step_rows += len(rows)
         broken = {state: error for state, error in batch.tick().items() if state in rows}
         failed: dict[Run, Exception] = {rows[state]: error for state, error in broken.items()}
         for run in rows.values():
             run.keep()
         self._leave([state for state in rows if state.finish is not None or state in broken], rows)
         if broken:  # its places may hold values that are not numbers
-            self._move(batch, batch.places, failed=True)
+            stage._batch = stage._decoder.open(stage.places)
+            stage._batch.adopt(batch)
+            batch.close(failed=True)
         return failed
 
     def settle(self, *, failed: bool) -> None:
@@ -132,17 +128,3 @@ class Step:
             if self._stage._batch is not None:
                 self._stage._batch.release(state)
             del rows[state]
-
-    def _fitting(self, rows: int) -> DecodeBatch:
-        stage = self._stage
-        places = next(size for size in stage._sizes if size >= max(1, rows))
-        if stage._batch is None:
-            stage._batch = stage._decoder.open(places)
-        elif stage._batch.places != places:
-            self._move(stage._batch, places)
-        return stage._batch
-
-    def _move(self, old: DecodeBatch, places: int, *, failed: bool = False) -> None:
-        self._stage._batch = new = self._stage._decoder.open(places)
-        new.adopt(old)
-        old.close(failed=failed)

@@ -8,18 +8,20 @@ Nothing in a step comes from the host but the noise, which the host knows ahead.
 at a step of its own, and may be taken over into other slots between two of them. V codes in the vocabulary, D width.
 
     states   [ .. s4 s5 | s0 s1 s2 s3 .. ]     a ring of draws, M of them; a row's began where it came in
+    places   [ r0 r1 r2 | .. .. .. .. .. ]     a step goes over the first ``width`` of them
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tts_trt.dims import ModelDims
 from tts_trt.runtime.device import Reading, Tensor
-from tts_trt.runtime.engine import Engines
+from tts_trt.runtime.engine import Bound, Engines
 from tts_trt.runtime.kv_cache import KvCache
 from tts_trt.runtime.sampling import RowNoise, SamplingParams
 from tts_trt.spec import Limits
@@ -33,10 +35,22 @@ LAG = 4
 """Steps queued on a GPU beyond the one whose codes are being waited for: enough to hide a read-back, few to throw away."""
 
 
+@dataclass(frozen=True)
+class _Step:
+    """Of so many places."""
+
+    gpt: Bound
+    draw: Callable[[], None]
+    advance: Callable[[], None]  # the transformer's step, then the draw
+
+
 class Slots:
     def __init__(self, engines: Engines, dims: ModelDims, limits: Limits, rows: int) -> None:
         gpt, sampler, axes = engines["gpt"], engines["sampler"], {"B": rows, "S": 1}
         self.rows, self._dims, self._device = rows, dims, gpt.device
+        self.width = rows
+        """Places that a step goes over: on a host each costs time, elsewhere all are recorded once."""
+        self._engines, self._steps = (gpt, sampler), dict[int, _Step]()
         self.cache = KvCache(gpt, rows)
         self.logits_BV, self.hidden_B1D = gpt.allocate("logits", axes), gpt.allocate("hidden", axes)
         self._most = limits.codes_of(dims)
@@ -48,24 +62,8 @@ class Slots:
         self._in = {t.name: sampler.allocate(t.name, axes) for t in sampler.spec.inputs}
         self._in["logits"] = self.logits_BV
         self._out = {t.name: sampler.allocate(t.name, axes) for t in sampler.spec.outputs}
-        lengths_B = self._device.upload(np.ones(rows, np.int64))
-        self._sampler = sampler.bind(self._in, self._out)
-        self._gpt = gpt.bind(
-            {
-                "embeddings": self._out["next_embedding"],
-                "lengths": lengths_B,
-                "pos": self._out["next_pos"],
-                "start": gpt.allocate("start", axes),
-                **self.cache.tensors,
-            },
-            {
-                "logits": self.logits_BV,
-                "hidden": self.hidden_B1D,
-                **{out: self.cache.tensors[name] for out, name in gpt.spec.aliases.items()},
-            },
-        )
-        recordable = self._sampler.recordable and self._gpt.recordable
-        self._advance = self._device.record(self._step_and_draw) if recordable else self._step_and_draw
+        self._lengths_B = self._device.upload(np.ones(rows, np.int64))
+        self._start_B = gpt.allocate("start", axes)
         self._noise: list[RowNoise | None] = [None] * rows
 
     def start(
@@ -95,6 +93,7 @@ class Slots:
             for p, segment in zip(sampling, segments, strict=True)
         ]
         self._tick, self._began, self._drawn = 0, [0] * self.rows, [0] * self.rows
+        self.width = self.rows
 
     def idle(self) -> None:
         """No row in any place: each waits for one to be taken over."""
@@ -128,33 +127,42 @@ class Slots:
         return made
 
     def draw(self, finished: Sequence[bool]) -> tuple[Reading, Reading]:
-        """Queue the next draw, after the transformer's step over the codes before it. -> the codes (B), and scores
-        (B,...) that are numbers only if all of a row's are: those of every code on the host, of the first one elsewhere,
-        as one value that is not a number spreads through every later state."""
-        for place, drawn in enumerate(self._drawn):
+        """Queue the next draw of the first ``width`` places, after the transformer's step over the codes before it. -> the
+        codes (B), and scores (B,...) that are numbers only if all of a row's are: those of every code on the host, of the
+        first one elsewhere, as one value that is not a number spreads through every later state."""
+        width = self.width
+        for place, drawn in enumerate(self._drawn[:width]):
             if drawn >= self._most:
                 self._rewind(place)
-        noise = [None if done else noise for noise, done in zip(self._noise, finished, strict=True)]
+        noise = [
+            None if done else noise for noise, done in zip(self._noise[:width], finished[:width], strict=True)
+        ]
         if any(noise):
-            noise_BV = np.full(self._in["noise"].shape, 0.5, np.float32)
+            noise_BV = np.full((width, self._dims.gpt.codes), 0.5, np.float32)
             for place, source in enumerate(noise):
                 if source is not None:
                     noise_BV[place] = source.of(self._drawn[place])
-            self._device.write(self._in["noise"], noise_BV)
-        if any(self._drawn):
-            self._advance()
+            self._device.write(self._in["noise"][:width], noise_BV)
+        if any(self._drawn[:width]):
+            self._step.advance()
         else:
-            self._draw()
+            self._step.draw()
         if self._states_MBD is not None:
-            self._device.copy(self._states_MBD[self._tick % len(self._states_MBD)], self.hidden_B1D[:, 0])
-        self._tick, self._drawn = self._tick + 1, [drawn + 1 for drawn in self._drawn]
-        scores = self.logits_BV if self._device.host else self.logits_BV[:, :1]
-        return self._device.read(self._out["code"]), self._device.read(scores)
+            now = self._states_MBD[self._tick % len(self._states_MBD)]
+            self._device.copy(now[:width], self.hidden_B1D[:width, 0])
+        self._tick += 1
+        for place in range(width):
+            self._drawn[place] += 1
+        scores_BV = self.logits_BV[:width]
+        return (
+            self._device.read(self._out["code"][:width]),
+            self._device.read(scores_BV if self._device.host else scores_BV[:, :1]),
+        )
 
     def step_at(self, slot: int) -> None:
         """The transformer's step alone, every row at this slot of its cache, waited for: to measure it."""
         self._device.write(self._out["next_pos"], np.full(self.rows, slot, np.int64))
-        self._gpt.launch()
+        self._step.gpt.launch()
         self._device.synchronize()
 
     def _rewind(self, place: int) -> None:
@@ -182,11 +190,36 @@ class Slots:
             stretches.append((slice(0, count - until), slice(until, count)))
         return stretches
 
-    def _step_and_draw(self) -> None:
-        self._gpt.launch()
-        self._draw()
+    @property
+    def _step(self) -> _Step:
+        if self.width not in self._steps:
+            self._steps[self.width] = self._bound(self.width)
+        return self._steps[self.width]
 
-    def _draw(self) -> None:
-        self._sampler.launch()
-        for name in STATE:
-            self._device.copy(self._in[name], self._out[f"{name}_out"])
+    def _bound(self, width: int) -> _Step:
+        """The graphs on the first places of every tensor."""
+        gpt, sampler = self._engines
+        given = {name: tensor[:width] for name, tensor in self._in.items()}
+        drawn = {name: tensor[:width] for name, tensor in self._out.items()}
+        caches = {name: tensor[:width] for name, tensor in self.cache.tensors.items()}
+        own = {
+            "embeddings": drawn["next_embedding"],
+            "lengths": self._lengths_B[:width],
+            "pos": drawn["next_pos"],
+            "start": self._start_B[:width],
+        }
+        made = {"logits": given["logits"], "hidden": self.hidden_B1D[:width]}
+        made |= {out: caches[name] for out, name in gpt.spec.aliases.items()}
+        step, sampling = gpt.bind(own | caches, made), sampler.bind(given, drawn)
+
+        def draw() -> None:
+            sampling.launch()
+            for name in STATE:
+                self._device.copy(given[name], drawn[f"{name}_out"])
+
+        def advance() -> None:
+            step.launch()
+            draw()
+
+        recordable = step.recordable and sampling.recordable
+        return _Step(step, draw, self._device.record(advance) if recordable else advance)
