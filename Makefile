@@ -81,5 +81,4 @@ train-nano: setup ## train the embedded voice from nothing (hours; SMOKE=--smoke
 	$(PYTHON) -m scripts.nano.train_vocoder --work $(WORK) $(SMOKE)
 	$(PYTHON) -m scripts.nano.train_gpt --work $(WORK) $(SMOKE)
 	$(PYTHON) -m scripts.nano.train_flow --work $(WORK) $(SMOKE)
-	$(PYTHON) -m scripts.nano.train_vocoder --work $(WORK) --phase made $(SMOKE)
 	$(PYTHON) -m scripts.nano.pack --work $(WORK) --out $(if $(SMOKE),$(WORK)/voice,tts_trt/assets/nano)
