@@ -7,7 +7,7 @@ import pytest
 
 from tts_trt.errors import SynthesisError
 from tts_trt.quality.forced import Pass
-from tts_trt.quality.numerics import agreement
+from tts_trt.quality.numerics import Agreement, agreement
 from tts_trt.quality.verify import check_agreement, check_speech
 
 
@@ -48,7 +48,24 @@ def test_audio_that_must_not_leave_is_refused(wave: np.ndarray, words: str) -> N
 def test_sound_audio_and_close_codes_pass() -> None:
     wave = 0.3 * np.sin(np.arange(16000, dtype=np.float32) * 0.1)
     assert check_speech(wave, 16000, "here").seconds == 1.0
-    check_agreement(0.999, "fp16")
-    check_agreement(0.1, "a recipe of the user's")
-    with pytest.raises(SynthesisError, match=r"98\.0% of the best codes"):
-        check_agreement(0.98, "fp16")
+    check_agreement(agreed(0.999), "fp16")
+    check_agreement(agreed(0.1), "a recipe of the user's")
+    with pytest.raises(SynthesisError, match=r"98\.0% of 200 best codes"):
+        check_agreement(agreed(0.98), "fp16")
+
+
+def agreed(top1: float, ties: int = 0) -> Agreement:
+    return Agreement(200, top1, ties, 0.0, 60.0)
+
+
+def test_a_best_code_that_hardly_leads_may_change_by_rounding() -> None:
+    logits = np.zeros((3, 5), np.float32)
+    logits[:, 1], logits[:, 2] = 1.0, [0.0, 0.99, 0.9]
+    other = logits.copy()
+    other[1:, 2] = 1.1
+    hidden = np.ones((3, 4), np.float32)
+    found = agreement(a_pass(logits, hidden), a_pass(other, hidden))
+    assert (found.top1, found.ties) == (pytest.approx(1 / 3), 1)  # the lead was 0.01, and 0.1
+    check_agreement(agreed(0.98, ties=2), "fp16")
+    with pytest.raises(SynthesisError, match=r"98\.5%"):
+        check_agreement(agreed(0.98, ties=1), "fp16")

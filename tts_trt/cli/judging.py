@@ -40,7 +40,8 @@ def verify(
         f"{bundle}: {figures['files']} files as sealed, {len(figures['audio'])} sentences spoken and sound"
     )
     if agreement := figures.get("agreement"):
-        log.print(f"  agrees with fp32 on {agreement['top1']:.2%} of {agreement['steps']} best codes")
+        ties = f", and where it does not {agreement['ties']} were ties" if agreement["ties"] else ""
+        log.print(f"  agrees with fp32 on {agreement['top1']:.2%} of {agreement['steps']} best codes{ties}")
 
 
 @app.command()

@@ -15,13 +15,19 @@ from tts_trt.quality.forced import Pass
 FloatArray = NDArray[np.float32]
 
 
+TIE = 0.02
+"""Nats by which the best code must lead the second for another best code to mean anything: less is decided by rounding."""
+
+
 @dataclass(frozen=True)
 class Agreement:
-    """Of one code sequence. ``top1``: share of steps with the same best code; ``kl``: mean KL divergence in nats;
-    ``sqnr_db``: energy of the baseline's hidden states over that of the difference."""
+    """Of one code sequence. ``top1``: share of steps with the same best code, ``ties``: the number of other steps where the
+    baseline's best led by less than ``TIE``; ``kl``: mean KL divergence in nats; ``sqnr_db``: energy of the baseline's hidden
+    states over that of the difference."""
 
     steps: int
     top1: float
+    ties: int
     kl: float
     sqnr_db: float
 
@@ -31,9 +37,12 @@ def agreement(baseline: Pass, candidate: Pass) -> Agreement:
     gap = candidate.latents_MD.astype(np.float64) - baseline.latents_MD
     noise = float(np.mean(gap**2))
     signal = float(np.mean(baseline.latents_MD.astype(np.float64) ** 2))
+    second, best = np.sort(p, axis=1)[:, -2:].T
+    same = p.argmax(1) == q.argmax(1)
     return Agreement(
         steps=len(p),
-        top1=float(np.mean(p.argmax(1) == q.argmax(1))),
+        top1=float(np.mean(same)),
+        ties=int(np.sum(~same & (best - second < TIE))),
         kl=float(np.mean(np.sum(np.exp(p) * (p - q), axis=1))),
         sqnr_db=float(10 * np.log10(signal / noise)) if noise > 0 else float("inf"),
     )
