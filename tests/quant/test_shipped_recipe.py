@@ -29,7 +29,7 @@ def test_the_recipe_is_the_one_that_was_measured(evidence: dict[str, Any]) -> No
 
 def test_it_keeps_within_its_budget(evidence: dict[str, Any]) -> None:
     budget, int8 = Budget(**evidence["budget"]), evidence["int8"]
-    assert int8["top1"] >= budget.top1 >= 0.97
+    assert int8["top1"] >= budget.top1 - budget.chance(int8["steps"]) and budget.top1 >= 0.97
     assert int8["mel_db"] <= budget.mel_db and int8["lsd_db"] <= budget.lsd_db
 
 

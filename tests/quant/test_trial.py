@@ -138,6 +138,14 @@ def test_as_few_groups_give_way_as_the_budget_needs(
     assert found.damage.lsd_db <= lsd
 
 
+@pytest.mark.parametrize(
+    ("steps", "flips", "fits"), [(400, 10, True), (400, 13, True), (400, 14, False), (40_000, 1050, False)]
+)
+def test_flips_by_chance_do_not_break_a_budget_and_more_do(steps: int, flips: int, fits: bool) -> None:
+    damage = Damage(steps, 1 - flips / steps, 0.0, 99.0, 0.0, 0.0, (0.0,) * 5, (0.0,) * 5)
+    assert (Budget(top1=0.975).used(damage) <= 1) is fits
+
+
 def test_bisection_finds_the_least_count() -> None:
     for least in range(12):
         asked: list[int] = []

@@ -197,8 +197,8 @@ def _comment(model: ModelFolder, found: Found, budget: Budget) -> str:
     d = found.damage
     return (
         f"Found for {model.name} by: tts-trt calibrate --search; the measurements are in {EVIDENCE}.\n"
-        f"Against FP32 over the same codes, {d.steps} steps: {d.top1:.1%} of best codes equal (at least "
-        f"{budget.top1:.1%} allowed),\nmel {d.mel_db:.2f} dB apart ({budget.mel_db} dB), spectrum of the wave "
+        f"Against FP32 over the same codes, {d.steps} steps: {d.top1:.1%} of best codes equal ("
+        f"{budget.top1:.1%} asked, which so many tell to {budget.chance(d.steps):.1%}),\nmel {d.mel_db:.2f} dB apart ({budget.mel_db} dB), spectrum of the wave "
         f"{d.lsd_db:.2f} dB ({budget.lsd_db} dB)."
     )
 
