@@ -31,6 +31,10 @@ class AudioDims:
     mel_shift: float = 0.0  # a model's mel is (log-mel - shift) / scale; officially plain log-mel
     mel_scale: float = 1.0
 
+    def frames(self, seconds: float) -> int:
+        """Mel frames of so much sound, the last one begun."""
+        return math.ceil(seconds * self.sample_rate / self.hop)
+
 
 @dataclass(frozen=True)
 class SemanticEncoderDims:
@@ -140,9 +144,7 @@ class FlowDims:
     wavenet_kernel: int = 5
     steps: int = 25
     guidance: float = 0.7
-    prompt_seconds: float = (
-        15.0  # the most of a reference's end that the flow has before the speech, as in training
-    )
+    prompt_seconds: float = 15.0  # the most of a reference's end that comes before the speech, as in training
     codebook_size: int = 1024  # of the unused discrete embedding table
 
     @property
@@ -209,8 +211,7 @@ class ModelDims:
     @property
     def prompt_frames(self) -> int:
         """Mel frames of a reference that the flow has before the speech, at most."""
-        seconds = min(self.flow.prompt_seconds, self.audio.reference_seconds)
-        return math.ceil(seconds * self.audio.sample_rate / self.audio.hop)
+        return self.audio.frames(min(self.flow.prompt_seconds, self.audio.reference_seconds))
 
     @property
     def codes_per_second(self) -> float:

@@ -14,9 +14,7 @@ class Playback:
 
     began: float | None = None  # when the first piece came
     sent: float = 0.0  # of audio, so far
-    deficit: float = (
-        0.0  # the most that a piece came late: silence to put in before the first so as never to wait
-    )
+    deficit: float = 0.0  # the most that a piece came late: silence before the first spares every wait
 
     def add(self, now: float, seconds: float) -> None:
         """A piece has come, ``seconds`` long."""

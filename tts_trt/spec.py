@@ -137,10 +137,6 @@ def _reference_rows(dims: ModelDims) -> Range:
     return (8, rows // 2, rows)
 
 
-def _reference_frames(dims: ModelDims) -> int:
-    return math.ceil(dims.audio.reference_seconds * dims.audio.sample_rate / dims.audio.hop)
-
-
 def _frames(dims: ModelDims, limits: Limits, *, before: int = 0) -> Range:
     """``before``: frames of a reference that come first."""
     most = before + math.ceil(limits.codes_of(dims) * dims.frames_per_code) + 1
@@ -328,6 +324,7 @@ def _code_embedding(dims: ModelDims, limits: Limits) -> GraphSpec:
 def _mel_condition(dims: ModelDims, limits: Limits) -> GraphSpec:
     reference = math.ceil(dims.audio.reference_seconds * 100 / dims.semantic_encoder.stride)
     most = max(limits.codes_of(dims), reference)
+    frames = _frames(dims, limits, before=dims.audio.frames(dims.audio.reference_seconds))
     return _graph(
         "mel_condition",
         [
@@ -338,13 +335,7 @@ def _mel_condition(dims: ModelDims, limits: Limits) -> GraphSpec:
             _tensor("target_lengths", "int64", "B", "real mel frames"),
         ],
         [_tensor("condition", "float32", "B,T,c", "condition per mel frame", c=dims.regulator.channels)],
-        [
-            {
-                "B": _batch(limits),
-                "M": (1, most // 4, most),
-                "T": _frames(dims, limits, before=_reference_frames(dims)),
-            }
-        ],
+        [{"B": _batch(limits), "M": (1, most // 4, most), "T": frames}],
         "code embedding + latent projection, stretched to mel frames",
     )
 

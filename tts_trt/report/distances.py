@@ -21,7 +21,7 @@ from tts_trt.quality.forced import Pass
 from tts_trt.quality.frames import SHORTEST_S, Floats
 from tts_trt.quality.grain import grain
 from tts_trt.quality.mels import by_position, mel_gap
-from tts_trt.quality.numerics import log_softmax
+from tts_trt.quality.numerics import best_two, log_softmax
 from tts_trt.report.listening import finite
 
 FIFTHS, POINTS = 5, 20
@@ -92,7 +92,7 @@ def steps(baseline: Pass, candidate: Pass) -> dict[str, Floats]:
     does where the baseline's led by ``SURE``."""
     p_MV, q_MV = log_softmax(baseline.logits_MV), log_softmax(candidate.logits_MV)
     flip_M = p_MV.argmax(1) != q_MV.argmax(1)
-    best_M2 = np.exp(np.partition(p_MV, -2, axis=1)[:, -2:])
+    best_M2 = np.exp(best_two(p_MV))
     sure_M = best_M2[:, 1] - best_M2[:, 0] >= SURE
     return {
         "kl": np.maximum((np.exp(p_MV) * (p_MV - q_MV)).sum(1), 0.0),

@@ -29,13 +29,14 @@ class Experience:
     began: float
     streamed: bool
     playback: Playback = field(default_factory=Playback)
-    first_audio: float | None = None
     queued: float | None = None
 
     def heard(self, now: float, seconds: float) -> None:
-        if self.first_audio is None:
-            self.first_audio = now - self.began
         self.playback.add(now, seconds)
+
+    @property
+    def first_audio(self) -> float | None:
+        return None if self.playback.began is None else self.playback.began - self.began
 
 
 class Metrics:
