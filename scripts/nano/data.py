@@ -25,6 +25,7 @@ from tts_trt.frontend.features import log_mel, seamless_features, style_features
 VOICES = ("slt", "rms", "awb", "kal16")
 ACTED = ("happy", "angry", "sad", "calm")
 BESIDES = 40  # rows that an utterance costs whatever its length: its text, its references
+FRAME_RATE = 50.0  # mel frames a second
 PART = 250  # utterances a process turns into features at a time
 
 
@@ -78,6 +79,15 @@ def phone_at(utterance: Utterance, rows: int, per_second: float) -> np.ndarray:
     ends = np.array([end for _, end in utterance.phones])
     middle = (np.arange(rows) + 0.5) / per_second
     return np.minimum(np.searchsorted(ends, middle, side="right"), len(ends) - 1)
+
+
+def phone_names(utterances: list[Utterance]) -> dict[str, int]:
+    return {name: i for i, name in enumerate(sorted({name for u in utterances for name, _ in u.phones}))}
+
+
+def phones_of(utterance: Utterance, names: dict[str, int], frames: int) -> np.ndarray:
+    """(frames) int64, mel frames: which of ``names`` is spoken in each."""
+    return np.array([names[utterance.phones[k][0]] for k in phone_at(utterance, frames, FRAME_RATE)])
 
 
 @dataclass

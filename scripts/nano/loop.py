@@ -36,11 +36,19 @@ class Options:
     threads: int
     smoke: bool
     phase: str
+    compile: bool = False
 
 
 def options(
-    description: str, *, steps: int, batch: int, lr: float, phases: tuple[str, ...] = ("all",)
+    description: str,
+    *,
+    steps: int,
+    batch: int,
+    lr: float,
+    phases: tuple[str, ...] = ("all",),
+    compiles: bool = False,
 ) -> Options:
+    """``compiles``: whether this trainer knows what to do with --compile."""
     parser = argparse.ArgumentParser(description=description)
     parser.add_argument(
         "--work", type=Path, default=Path("build/nano"), help="folder of the corpus and checkpoints"
@@ -53,6 +61,10 @@ def options(
     parser.add_argument("--threads", type=int, default=max(1, (os.cpu_count() or 1)))
     parser.add_argument("--smoke", action="store_true", help="a few tiny steps: does it run at all?")
     parser.add_argument("--phase", choices=phases, default=phases[0], help="part of this training to run")
+    if compiles:
+        parser.add_argument(
+            "--compile", action="store_true", help="minutes to start, faster steps; needs g++"
+        )
     args = parser.parse_args()
     if args.smoke:
         args.steps, args.batch = min(args.steps, 6), min(args.batch, 4)

@@ -23,7 +23,8 @@ from scripts.nano.data import (
     cached_features,
     load_corpus,
     pad_stack,
-    phone_at,
+    phone_names,
+    phones_of,
 )
 from scripts.nano.loop import nano_dims, options, to_device, train
 from tts_trt.dims import ModelDims
@@ -63,12 +64,9 @@ def batch_of(
     semantic, lengths = pad_stack([features.semantic[i] for i in chosen])
     mel, _ = pad_stack([features.mel[i] for i in chosen], axis=1)
     fbank, fbank_lengths = pad_stack([middle_of(features.style[i]) for i in chosen[:STYLE_ROWS]])
-    labels = []
-    for i in chosen:
-        rows = len(features.semantic[i])
-        at = phone_at(utterances[i], rows * HALVES, 50.0)
-        labels.append(np.array([names[utterances[i].phones[k][0]] for k in at]).reshape(rows, HALVES))
-    phones, _ = pad_stack(labels)
+    frames = [HALVES * len(features.semantic[i]) for i in chosen]
+    labels = [phones_of(utterances[i], names, n) for i, n in zip(chosen, frames, strict=True)]
+    phones, _ = pad_stack([found.reshape(-1, HALVES) for found in labels])
     return {
         "semantic": semantic,
         "lengths": lengths,
@@ -186,10 +184,6 @@ def validate(model: Teacher, losses: Losses, batch: dict) -> dict[str, float]:
     parts["perplexity"] = float((-(share * share.log()).sum()).exp())
     model.train()
     return parts
-
-
-def phone_names(utterances: list[Utterance]) -> dict[str, int]:
-    return {name: i for i, name in enumerate(sorted({name for u in utterances for name, _ in u.phones}))}
 
 
 def main() -> None:

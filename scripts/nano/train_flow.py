@@ -2,7 +2,7 @@
 
 Each item is a reference mel of the same voice (the prompt) and a target; the loss counts target frames only. Before the
 code model exists the latents are left out (phase "codes"); afterwards they are added (phase "latents"). A head that is not
-shipped foretells mel and pitch from the condition and the style alone: it pulls the sound out of the latents with a gradient that does not
+shipped foretells mel, pitch and phones from the condition and the style alone: it pulls the sound out of the latents with a gradient that does not
 pass the noise, and the pitch apart from it, since a prompt of another mood has a pitch of its own.
     python -m scripts.nano.train_flow --work build/nano [--smoke]
 """
@@ -18,7 +18,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from scripts.nano.data import Features, Utterance, bucketed, pad_stack
+from scripts.nano.data import Features, Utterance, bucketed, pad_stack, phones_of
 from scripts.nano.encoded import Encoded, load_teacher
 from scripts.nano.loop import nano_dims, options, to_device, train
 from scripts.nano.pitch import cached_pitch
@@ -32,7 +32,7 @@ from tts_trt.model.layers import lengths_to_mask
 
 MAX_TARGET = 200  # mel frames while training
 DROP = 0.15  # share of rows trained without prompt, style and condition, for guidance
-FORETOLD_WEIGHT = 0.3
+FORETOLD_WEIGHT, PHONE_WEIGHT = 0.3, 0.1
 
 
 @dataclass
@@ -47,6 +47,7 @@ class Item:
     prompt_source: torch.Tensor
     style: torch.Tensor
     pitch: torch.Tensor  # (B,T) log pitch over 100 Hz, NaN where unvoiced; the prompt's is not looked at
+    phones: torch.Tensor  # (B,T) which is spoken; the prompt's are not looked at
 
 
 class LatestGpt:
@@ -82,7 +83,7 @@ class Items:
     def make(self, picked: list[int]) -> Item:
         latents = self._latents(picked)
         prompts = [self.batches.speaker_of(i) for i in picked]
-        targets, codes, kept_latents, prompt_mels, prompt_codes, pitches = [], [], [], [], [], []
+        targets, codes, kept_latents, prompt_mels, prompt_codes, pitches, phones = [], [], [], [], [], [], []
         for b, (i, p) in enumerate(zip(picked, prompts, strict=True)):
             rows = min(len(self.encoded.codes[i]), MAX_TARGET // 2)
             first = int(self.rng.integers(0, len(self.encoded.codes[i]) - rows + 1))
@@ -95,14 +96,17 @@ class Items:
             at = int(self.rng.integers(0, len(self.encoded.codes[p]) - size + 1))
             prompt_codes.append(self.encoded.codes[p][at : at + size].astype(np.int64))
             prompt_mels.append(self.features.mel[p][:, 2 * at : 2 * (at + size)])
-            pitches.append(np.pad(self.pitch[i][2 * first : 2 * (first + rows)], (2 * size, 0)))
+            spoken = slice(2 * first, 2 * (first + rows))
+            pitches.append(np.pad(self.pitch[i][spoken], (2 * size, 0)))
+            said = phones_of(self.batches.utterances[i], self.batches.names, 2 * len(self.encoded.codes[i]))
+            phones.append(np.pad(said[spoken], (2 * size, 0)))
         joined = [np.concatenate(pair, axis=1) for pair in zip(prompt_mels, targets, strict=True)]
         target, lengths = pad_stack(joined, axis=1)
         return Item(
             target, lengths, torch.tensor([m.shape[1] for m in prompt_mels]), pad_stack(codes)[0],
             pad_stack(kept_latents)[0] if kept_latents else None, pad_stack(prompt_codes)[0],
             self._sources(codes), self._sources(prompt_codes),
-            torch.from_numpy(self.encoded.style[prompts]), pad_stack(pitches)[0],
+            torch.from_numpy(self.encoded.style[prompts]), pad_stack(pitches)[0], pad_stack(phones)[0],
         )  # fmt: skip
 
     def _sources(self, codes: list[np.ndarray]) -> torch.Tensor:
@@ -125,19 +129,24 @@ class Items:
 
 
 class SoundHead(nn.Module):
-    """Condition (B,T,C) and style (B,E) -> mel, pitch and voicing of each frame. Only trained, never shipped."""
+    """Condition (B,T,C) and style (B,E) -> mel, pitch and voicing of each frame; condition alone -> its phone.
+    Only trained, never shipped."""
 
-    def __init__(self, dims: ModelDims) -> None:
+    def __init__(self, dims: ModelDims, phones: int) -> None:
         super().__init__()
         width = dims.regulator.channels + dims.style.embedding
         self.layers = nn.Sequential(nn.Linear(width, 256), nn.GELU(), nn.Linear(256, dims.audio.n_mels + 2))
+        self.phone = nn.Linear(dims.regulator.channels, phones)
 
-    def loss(self, condition: torch.Tensor, item: Item, spoken: torch.Tensor):  # type: ignore[no-untyped-def]
-        """spoken (B,T) -> mel and pitch losses, two scalars."""
+    def losses(self, condition: torch.Tensor, item: Item, spoken: torch.Tensor) -> dict[str, torch.Tensor]:
+        """spoken (B,T) -> three scalars."""
         style = item.style[:, None].expand(-1, condition.shape[1], -1)
         made = self.layers(torch.cat([condition, style], dim=-1))[spoken].float()
-        mel = F.l1_loss(made[:, :-2], item.target.transpose(1, 2)[spoken])
-        return mel, pitch_loss(made[:, -2], made[:, -1], item.pitch[spoken])
+        return {
+            "mel": F.l1_loss(made[:, :-2], item.target.transpose(1, 2)[spoken]),
+            "pitch": pitch_loss(made[:, -2], made[:, -1], item.pitch[spoken]),
+            "phone": F.cross_entropy(self.phone(condition)[spoken].float(), item.phones[spoken]),
+        }
 
 
 class Losses:
@@ -177,8 +186,9 @@ class Losses:
         )  # fmt: skip
         spoken = real & ~prompt_mask[:, 0]
         gap = (velocity.float() - (item.target - noise)).transpose(1, 2)[spoken].square().mean()
-        mel, pitch = self.head.loss(condition, item, spoken)
-        return {"loss": gap + FORETOLD_WEIGHT * (mel + pitch), "gap": gap, "mel": mel, "pitch": pitch}
+        heard = self.head.losses(condition, item, spoken)
+        extra = FORETOLD_WEIGHT * (heard["mel"] + heard["pitch"]) + PHONE_WEIGHT * heard["phone"]
+        return {"loss": gap + extra, "gap": gap} | heard
 
 
 @torch.no_grad()
@@ -209,7 +219,7 @@ def run(name: str, chosen, gpt: LatestGpt | None, start_from: str | None) -> Non
     held = max(4, min(96, len(utterances) // 10))
     held_items = [source.make(list(range(i, min(i + 16, held)))) for i in range(0, held, 16)]
     validation = to_device(held_items, chosen.device)
-    head = SoundHead(dims).to(chosen.device)
+    head = SoundHead(dims, len(source.batches.names)).to(chosen.device)
     losses = Losses(model, load_teacher(chosen.work, dims).codec.to(chosen.device), head)
     lengths = [min(len(c), MAX_TARGET // 2) for c in encoded.codes[held:]]
     batches = source.endless(lengths, held, chosen.batch, chosen.seed)

@@ -1,8 +1,8 @@
 """Train the nano code model: text, timbre, emotion and rate -> codes.
 
 Two attention heads of the second layer are guided, early on, to look at the phone being spoken: the code loss only
-falls fast once some head does. A head that is not shipped foretells mel and pitch from the states: codes carry no pitch, so what
-the mel stage is to know of an emotion's melody must be in the states that predict them. References are other utterances of the same voice (timbre) and emotion.
+falls fast once some head does. A head that is not shipped foretells mel, pitch and phones from the states: codes carry no pitch and blur
+phones, so what the mel stage is to know of an emotion's melody and of the words must be in the states that predict them. References are other utterances of the same voice (timbre) and emotion.
     python -m scripts.nano.train_gpt --work build/nano [--smoke]
 """
 
@@ -16,7 +16,17 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from scripts.nano.data import Features, Utterance, bucketed, cached_features, load_corpus, pad_stack, phone_at
+from scripts.nano.data import (
+    Features,
+    Utterance,
+    bucketed,
+    cached_features,
+    load_corpus,
+    pad_stack,
+    phone_at,
+    phone_names,
+    phones_of,
+)
 from scripts.nano.encoded import Encoded, cached_encoding, load_teacher
 from scripts.nano.loop import nano_dims, options, to_device, train
 from scripts.nano.pitch import cached_pitch
@@ -28,7 +38,7 @@ from tts_trt.model.layers import lengths_to_mask
 GUIDED_LAYER, GUIDED_HEADS = 1, 2
 REFERENCE_ROWS = (40, 100)  # shortest and longest crop of a reference, 25 rows a second
 FRAMES = 2  # of mel and pitch, a code
-SOUND_WEIGHT = 0.3
+SOUND_WEIGHT, PHONE_WEIGHT = 0.3, 0.2
 DROPPED, MISTAKEN = 0.08, 0.08
 """Shares of the code rows that training blanks, and that it swaps for a code that sounds alike: when decoding runs free the
 history is not without mistakes."""
@@ -50,6 +60,7 @@ class Batch:
     sound: torch.Tensor | None = (
         None  # (B,M,FRAMES,mels + 1): mel, then log pitch over 100 Hz, NaN where unvoiced
     )
+    phones: torch.Tensor | None = None  # (B,M,FRAMES) which phone is spoken
 
 
 class Batches:
@@ -63,6 +74,7 @@ class Batches:
         sound: tuple[Features, list[np.ndarray]] | None = None,
     ) -> None:
         self.utterances, self.encoded, self.sound = utterances, encoded, sound
+        self.names = phone_names(utterances)
         self.rng = np.random.default_rng(seed)
         self.same: dict[tuple[int, int], np.ndarray] = {}
         voices = np.array([u.voice for u in utterances])
@@ -113,7 +125,7 @@ class Batches:
         rate = torch.tensor([self.utterances[i].rate for i in picked], dtype=torch.float32)
         return Batch(
             text, text_lengths, codes, code_lengths, torch.from_numpy(at), rate,
-            speaker, speaker_lengths, emotion, emotion_lengths, self._sound_of(picked),
+            speaker, speaker_lengths, emotion, emotion_lengths, self._sound_of(picked), self._phones_of(picked),
         )  # fmt: skip
 
     def _sound_of(self, picked: list[int]) -> torch.Tensor | None:
@@ -122,6 +134,13 @@ class Batches:
         features, pitch = self.sound
         rows = [np.concatenate([features.mel[i].T, pitch[i][:, None]], axis=1) for i in picked]
         return pad_stack([r.reshape(len(r) // FRAMES, FRAMES, -1).astype(np.float32) for r in rows])[0]
+
+    def _phones_of(self, picked: list[int]) -> torch.Tensor | None:
+        if self.sound is None:
+            return None
+        sizes = [FRAMES * len(self.encoded.codes[i]) for i in picked]
+        found = [phones_of(self.utterances[i], self.names, n) for i, n in zip(picked, sizes, strict=True)]
+        return pad_stack([rows.reshape(-1, FRAMES) for rows in found])[0]
 
     def endless(self, indices: list[int], size: int, seed: int) -> Iterator[Batch]:
         lengths = [len(self.encoded.codes[i]) for i in indices]
@@ -166,23 +185,35 @@ def pitch_loss(made: torch.Tensor, voicing: torch.Tensor, pitch: torch.Tensor) -
 
 
 class SoundHead(nn.Module):
-    """The state that predicts a code, and the code -> its mel frames, pitch and voicing. Only trained, never shipped."""
+    """The state that predicts a code, and the code -> its mel frames, pitch, voicing and phones. Only trained, never shipped."""
 
-    def __init__(self, dims: ModelDims) -> None:
+    def __init__(self, dims: ModelDims, phones: int) -> None:
         super().__init__()
         g, self.mels = dims.gpt, dims.audio.n_mels
         self.code = nn.Embedding(g.codes, g.dim)
         self.state = nn.Linear(g.dim, g.dim)
         self.out = nn.Linear(g.dim, FRAMES * (self.mels + 2))
+        self.phone = nn.Linear(g.dim, FRAMES * phones)
 
-    def loss(self, hidden: torch.Tensor, codes: torch.Tensor, sound: torch.Tensor, real: torch.Tensor):  # type: ignore[no-untyped-def]
-        """hidden (N,M,D), codes (N,M), sound (N,M,FRAMES,mels + 1), real (N,M) -> mel and pitch losses, two scalars."""
-        made = (
-            self.out(F.gelu(self.state(hidden) + self.code(codes))).unflatten(-1, (FRAMES, -1)).float()[real]
+    def losses(
+        self,
+        hidden: torch.Tensor,
+        codes: torch.Tensor,
+        sound: torch.Tensor,
+        phones: torch.Tensor,
+        real: torch.Tensor,
+    ) -> dict[str, torch.Tensor]:
+        """hidden (N,M,D), codes (N,M), sound (N,M,FRAMES,mels + 1), phones (N,M,FRAMES), real (N,M) -> scalars."""
+        inner = F.gelu(self.state(hidden) + self.code(codes))
+        made, scores = (
+            layer(inner).unflatten(-1, (FRAMES, -1)).float()[real] for layer in (self.out, self.phone)
         )
         mel, pitch = sound[real][..., :-1], sound[real][..., -1]
-        foretold = pitch_loss(made[..., self.mels], made[..., self.mels + 1], pitch)
-        return F.l1_loss(made[..., : self.mels], mel), foretold
+        return {
+            "mel": F.l1_loss(made[..., : self.mels], mel),
+            "pitch": pitch_loss(made[..., self.mels], made[..., self.mels + 1], pitch),
+            "phone": F.cross_entropy(scores.flatten(0, 1), phones[real].flatten()),
+        }
 
 
 def codes_alike(codec: SemanticCodec, size: int) -> torch.Tensor:
@@ -223,11 +254,12 @@ class Losses:
         weight = max(0.1, 1.0 - step / self.guided_until)
         top1 = (logits.argmax(-1) == target)[real].float().mean()
         found = {"loss": code + weight * guided, "code": code, "guided": guided, "top1": top1}
-        if self.head is None or batch.sound is None:
+        if self.head is None or batch.sound is None or batch.phones is None:
             return found
         spoken = lengths_to_mask(batch.code_lengths, steps - 1)
-        mel, pitch = self.head.loss(predicting[:, :-1], batch.codes, batch.sound, spoken)
-        return found | {"loss": found["loss"] + SOUND_WEIGHT * (mel + pitch), "mel": mel, "pitch": pitch}
+        heard = self.head.losses(predicting[:, :-1], batch.codes, batch.sound, batch.phones, spoken)
+        extra = SOUND_WEIGHT * (heard["mel"] + heard["pitch"]) + PHONE_WEIGHT * heard["phone"]
+        return found | heard | {"loss": found["loss"] + extra}
 
     def _with_mistakes(self, batch: Batch) -> Batch:
         if self.alike is None or not self.model.training:
@@ -274,7 +306,7 @@ def main() -> None:
     held_batches = [quiet.make(list(range(i, min(i + 16, held)))) for i in range(0, held, 16)]
     validation = to_device(held_batches, chosen.device)
     model = CodeModel(dims).to(chosen.device)
-    head = SoundHead(dims).to(chosen.device)
+    head = SoundHead(dims, len(source.names)).to(chosen.device)
     alike = codes_alike(load_teacher(chosen.work, dims).codec, dims.codec.codebook_size).to(chosen.device)
     losses = Losses(model, max(1, chosen.steps // 2), head, alike)
     spoken = [i for i in range(held, len(utterances)) if len(encoded.codes[i]) <= dims.gpt.max_codes - 2]

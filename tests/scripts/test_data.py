@@ -1,4 +1,4 @@
-"""Batches of the nano trainers: everything is drawn, and long sentences count as much by the word as short ones."""
+"""What the nano trainers draw: batches in which long sentences count as much by the word as short ones, and phones by the frame."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import pytest
 
 pytest.importorskip("torch")
 
-from scripts.nano.data import BESIDES, bucketed
+from scripts.nano.data import BESIDES, Utterance, bucketed, phone_names, phones_of
 
 LENGTHS = np.random.default_rng(0).integers(10, 240, 500).tolist()
 
@@ -40,3 +40,15 @@ def test_one_longer_than_the_budget_comes_alone() -> None:
 
 def test_the_seed_decides() -> None:
     assert epoch(8, 1) == epoch(8, 1) != epoch(8, 2)
+
+
+def test_each_frame_has_the_phone_spoken_at_its_middle() -> None:
+    def spoken(*phones: list[object]) -> Utterance:
+        return Utterance(np.zeros(0, np.int16), "", [], 0, 0, 1.0, list(phones), [])
+
+    said = spoken(["pau", 0.04], ["t", 0.05], ["uw", 0.1])
+    names = phone_names([said, spoken(["ah", 1.0])])
+    assert names == {"ah": 0, "pau": 1, "t": 2, "uw": 3}
+    heard = phones_of(said, names, 7)  # the wave was padded: two frames lie beyond the last phone
+    assert [sorted(names)[k] for k in heard] == ["pau", "pau", "uw", "uw", "uw", "uw", "uw"]
+    assert phones_of(spoken(["pau", 0.04], ["t", 0.051]), names, 3).tolist() == [1, 1, 2]
