@@ -1,6 +1,6 @@
 """Derive the limits of quality control for a model from clean speech of its FP32 bundle.
 
-python -m scripts.qc_thresholds --bundle engines/nano-fp32-onnxruntime --count 200 --out tts_trt/assets/nano/qc.json
+python -m scripts.qc_thresholds --bundle engines/nano-fp32-onnxruntime --count 600 --out tts_trt/assets/nano/qc.json
 
 To be run again whenever the weights change. The last line on standard output is the path of the file.
 """
