@@ -100,7 +100,7 @@ shapes = st.lists(st.integers(0, 9999), max_size=4)
     st.lists(names, min_size=1, max_size=4, unique=True),
     st.dictionaries(st.text(), figures, max_size=4),
     st.dictionaries(names, st.tuples(shapes, shapes, shapes), max_size=3),
-    st.datetimes(timezones=st.just(timezone(timedelta(hours=5)))),
+    st.datetimes(min_value=datetime(1, 1, 2), timezones=st.just(timezone(timedelta(hours=5)))),
     st.none() | st.just(HASH),
 )
 def test_any_manifest_survives_the_round_trip(
@@ -122,6 +122,13 @@ def test_any_manifest_survives_the_round_trip(
     again = Manifest.model_validate(json.loads(manifest.model_dump_json()))
     assert again == manifest
     assert again.created == created
+
+
+@pytest.mark.parametrize("created", ["0001-01-01T00:00:00+05:00", "9999-12-31T23:59:59-05:00"])
+def test_a_moment_beyond_the_calendar_is_refused(bundle: Path, created: str) -> None:
+    rewrite(bundle, created=created)
+    with pytest.raises(BundleError, match="outside the years 1 to 9999"):
+        load_manifest(bundle)
 
 
 def test_a_flipped_bit_is_refused(bundle: Path) -> None:
