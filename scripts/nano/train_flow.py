@@ -88,7 +88,8 @@ class Items:
             rows = min(len(self.encoded.codes[i]), MAX_TARGET // 2)
             first = int(self.rng.integers(0, len(self.encoded.codes[i]) - rows + 1))
             codes.append(self.encoded.codes[i][first : first + rows].astype(np.int64))
-            targets.append(self.features.mel[i][:, 2 * first : 2 * (first + rows)])
+            spoken = slice(2 * first, 2 * (first + rows))
+            targets.append(self.features.mel[i][:, spoken])
             if latents is not None:
                 kept_latents.append(latents[b, first : first + rows].numpy())
             most = min(len(self.encoded.codes[p]), self._prompt_rows)
@@ -96,7 +97,6 @@ class Items:
             at = int(self.rng.integers(0, len(self.encoded.codes[p]) - size + 1))
             prompt_codes.append(self.encoded.codes[p][at : at + size].astype(np.int64))
             prompt_mels.append(self.features.mel[p][:, 2 * at : 2 * (at + size)])
-            spoken = slice(2 * first, 2 * (first + rows))
             pitches.append(np.pad(self.pitch[i][spoken], (2 * size, 0)))
             said = phones_of(self.batches.utterances[i], self.batches.names, 2 * len(self.encoded.codes[i]))
             phones.append(np.pad(said[spoken], (2 * size, 0)))
