@@ -72,7 +72,7 @@ clean: ## built engines, caches and reports; .venv and trained weights stay
 lock: setup ## requirements.lock anew from pyproject.toml
 	$(PYTHON) -m scripts.lock
 
-train-nano: setup ## train the embedded voice from nothing (hours; SMOKE=--smoke: a minute); needs flite
+train-nano: setup ## train the embedded voice from nothing (a day; SMOKE=--smoke: a minute); needs flite
 	@ldconfig -p | grep -q 'libflite\.so\.1' \
 	  || { echo "libflite is missing; try: apt install flite" >&2; exit 1; }
 	$(PYTHON) -m scripts.nano.corpus --out $(WORK)/corpus $(SMOKE)

@@ -1,9 +1,9 @@
 """Render the training corpus of the nano voice: shards of speech with ids, rate, emotion and phone times.
 
-    python -m scripts.nano.corpus --count 28000 --out build/nano/corpus
+    python -m scripts.nano.corpus --count 80000 --out build/nano/corpus
     python -m scripts.nano.corpus --split heldout --count 240 --out build/nano/heldout
 
-``shard-0000.npz`` holds ``audio`` (int16, all utterances end to end, 16 kHz) and ``offsets`` (int64, n + 1).
+``shard-0000.npy`` holds the samples (int16, 16 kHz) of all its utterances, ``shard-0000.ends.npy`` where each ends.
 ``shard-0000.jsonl`` holds one object for each utterance, in the same order:
     text, ids, voice, emotion
     rate          1 / duration_stretch: what was asked times the emotion's tempo
@@ -28,6 +28,7 @@ from pathlib import Path
 
 import numpy as np
 
+from scripts.nano import ragged
 from scripts.nano.acting import EMOTIONS, perform
 from scripts.nano.flite import PAUSE, SAMPLE_RATE, VOICES, Flite, Spoken
 from scripts.nano.heldout import shuffled
@@ -60,7 +61,7 @@ def main() -> None:
         Job(i, min(SHARD, count - i * SHARD), arguments.seed, arguments.split, arguments.out)
         for i in range(-(-count // SHARD))
     ]
-    missing = [job for job in jobs if not _paths(job)[0].exists()]
+    missing = [job for job in jobs if not ragged.rows_of(_stem(job)).exists()]
     with multiprocessing.Pool(arguments.workers, initializer=os.nice, initargs=(5,)) as pool:
         for done, line in enumerate(pool.imap_unordered(render, missing), start=1):
             sys.stdout.write(f"[{done}/{len(missing)}] {line}\n")
@@ -69,7 +70,7 @@ def main() -> None:
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Render speech for the nano voice.")
-    parser.add_argument("--count", type=int, default=28_000)
+    parser.add_argument("--count", type=int, default=80_000)
     parser.add_argument("--out", type=Path, default=Path("build/nano/corpus"))
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--split", choices=("train", "heldout"), default="train")
@@ -97,7 +98,7 @@ def render(job: Job) -> str:
             break
     _write(job, waves, rows)
     seconds = sum(map(len, waves)) / SAMPLE_RATE
-    return f"{_paths(job)[0].name}: {len(rows)} utterances, mean {seconds / len(rows):.2f} s"
+    return f"{_stem(job).name}: {len(rows)} utterances, mean {seconds / len(rows):.2f} s"
 
 
 def _texts(job: Job) -> Iterator[str]:
@@ -165,21 +166,17 @@ def _phone_index(spoken: Spoken, places: list[list[int]], words: list[Word]) -> 
     return index
 
 
-def _paths(job: Job) -> tuple[Path, Path]:
-    stem = job.out / f"shard-{job.shard:04d}"
-    return stem.with_suffix(".npz"), stem.with_suffix(".jsonl")
+def _stem(job: Job) -> Path:
+    return job.out / f"shard-{job.shard:04d}"
 
 
 def _write(job: Job, waves: list[np.ndarray], rows: list[dict]) -> None:
-    """The .npz comes last: a shard is there when it is."""
-    npz, jsonl = _paths(job)
-    offsets = np.concatenate([[0], np.cumsum([len(wave) for wave in waves])]).astype(np.int64)
-    draft = npz.with_suffix(".part")
+    """The samples come last: a shard is there when they are."""
+    jsonl = _stem(job).with_suffix(".jsonl")
+    draft = jsonl.with_suffix(".part")
     draft.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
     os.replace(draft, jsonl)
-    with draft.open("wb") as file:
-        np.savez(file, audio=np.concatenate(waves), offsets=offsets)
-    os.replace(draft, npz)
+    ragged.write(_stem(job), waves)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
-"""The rendered corpus in memory: waves, features, voices, phones.
+"""The rendered corpus and what is computed from it once, a shard at a time: waves, features, voices, phones.
 
-N utterances; T rows of one code each; frames: two mel frames a row.
+T rows of one code each; frames: FRAMES mel frames a row. A shard is named by its stem, ``<work>/corpus/shard-0000``. Utterances and features of
+the same shards come in the same order. Arrays are mapped from their files, not held in memory.
 """
 
 from __future__ import annotations
@@ -8,17 +9,18 @@ from __future__ import annotations
 import json
 import multiprocessing
 import os
-import pickle
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import partial
-from itertools import chain, pairwise
+from itertools import chain, islice, pairwise
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
+from scripts.nano import ragged
+from scripts.nano.pitch import pitch_of
 from tts_trt.dims import ModelDims
 from tts_trt.frontend.features import log_mel, seamless_features, style_features
 
@@ -26,7 +28,8 @@ VOICES = ("slt", "rms", "awb", "kal16")
 ACTED = ("happy", "angry", "sad", "calm")
 BESIDES = 40  # rows that an utterance costs whatever its length: its text, its references
 FRAME_RATE = 50.0  # mel frames a second
-PART = 250  # utterances a process turns into features at a time
+FRAMES = 2  # of mel, pitch and phones, a code
+CODE_RATE = FRAME_RATE / FRAMES
 
 
 @dataclass(frozen=True)
@@ -48,30 +51,39 @@ class Utterance:
         return self.wave.astype(np.float32) / 32768
 
 
+def shards_of(work: Path, smoke: bool = False) -> list[Path]:
+    """Stems of the corpus in ``work``, by name; one for a smoke run."""
+    return _stems(work / "corpus")[: 1 if smoke else None]
+
+
+def _stems(folder: Path) -> list[Path]:
+    if found := sorted(path.with_suffix("") for path in folder.glob("shard-*.jsonl")):
+        return found
+    raise SystemExit(f"no corpus in {folder}; run python -m scripts.nano.corpus --out {folder} first")
+
+
+def utterances_of(shards: Sequence[Path]) -> list[Utterance]:
+    return list(chain.from_iterable(map(_utterances, shards)))
+
+
 def load_corpus(folder: Path, limit: int | None = None) -> list[Utterance]:
-    utterances: list[Utterance] = []
-    for meta_path in sorted(folder.glob("shard-*.jsonl")):
-        arrays = np.load(meta_path.with_suffix(".npz"))
-        audio, offsets = arrays["audio"], arrays["offsets"]
-        for i, line in enumerate(meta_path.read_text().splitlines()):
-            meta = json.loads(line)
-            utterances.append(
-                Utterance(
-                    audio[offsets[i] : offsets[i + 1]],
-                    meta["text"],
-                    meta["ids"],
-                    VOICES.index(meta["voice"]),
-                    ACTED.index(meta["emotion"]),
-                    meta["rate"],
-                    meta["phones"],
-                    meta["phone_index"],
-                )
-            )
-            if limit and len(utterances) >= limit:
-                return utterances
-    if not utterances:
-        raise SystemExit(f"no corpus in {folder}; run python -m scripts.nano.corpus --out {folder} first")
-    return utterances
+    """The first ``limit`` utterances rendered to a folder."""
+    return list(islice(chain.from_iterable(map(_utterances, _stems(folder))), limit))
+
+
+def _utterances(shard: Path) -> Iterator[Utterance]:
+    lines = shard.with_suffix(".jsonl").read_text().splitlines()
+    for wave, meta in zip(ragged.read(shard), map(json.loads, lines), strict=True):
+        yield Utterance(
+            wave,
+            meta["text"],
+            meta["ids"],
+            VOICES.index(meta["voice"]),
+            ACTED.index(meta["emotion"]),
+            meta["rate"],
+            meta["phones"],
+            meta["phone_index"],
+        )
 
 
 def phone_at(utterance: Utterance, rows: int, per_second: float) -> np.ndarray:
@@ -92,45 +104,62 @@ def phones_of(utterance: Utterance, names: dict[str, int], frames: int) -> np.nd
 
 @dataclass
 class Features:
-    """Per-utterance arrays, half precision to fit 28,000 utterances in memory."""
+    """Per-utterance arrays, half precision."""
 
     semantic: list[np.ndarray]  # (T, 80*stride) float16
-    mel: list[np.ndarray]  # (n_mels, 2T) float16
+    mel: list[np.ndarray]  # (n_mels, FRAMES*T) float16
     style: list[np.ndarray]  # (F, 80) float16
+    pitch: list[np.ndarray]  # (FRAMES*T,) float16, as pitch_of has it
 
 
-def cached_features(work: Path, utterances: Sequence[Utterance], dims: ModelDims) -> Features:
-    """``features_of`` kept in ``work``; made anew when the corpus has another size."""
-    path = work / f"features-{len(utterances)}.pkl"
-    if path.exists():
-        return Features(**pickle.loads(path.read_bytes()))
-    with multiprocessing.Pool(len(os.sched_getaffinity(0)), initializer=os.nice, initargs=(5,)) as pool:
-        parts = pool.map(partial(features_of, dims=dims), _cut(utterances, PART), chunksize=1)
-    made = Features(
-        *(list(chain.from_iterable(lists)) for lists in zip(*(vars(p).values() for p in parts), strict=True))
-    )
-    temporary = path.with_suffix(".part")
-    temporary.write_bytes(pickle.dumps(vars(made), protocol=5))
-    os.replace(temporary, path)
-    return made
+def is_newer(made: Sequence[Path], than: Path) -> bool:
+    """Are all of these there, and none older than what they were made from?"""
+    return all(path.exists() and path.stat().st_mtime_ns >= than.stat().st_mtime_ns for path in made)
 
 
-def _cut(utterances: Sequence[Utterance], size: int) -> list[Sequence[Utterance]]:
-    return [utterances[first : first + size] for first in range(0, len(utterances), size)]
+def feature_stems(work: Path, shard: Path) -> dict[str, Path]:
+    """Where the parts of ``Features`` of a shard are kept."""
+    return {f.name: work / "features" / f"{shard.name}.{f.name}" for f in fields(Features)}
+
+
+def cached_features(work: Path, shards: Sequence[Path], dims: ModelDims) -> Features:
+    """``features_of`` kept in ``work``; a shard without them, or rendered anew, gets them now."""
+    stems = [feature_stems(work, shard) for shard in shards]
+    missing = [
+        pair
+        for pair in zip(shards, stems, strict=True)
+        if not is_newer(list(map(ragged.rows_of, pair[1].values())), ragged.rows_of(pair[0]))
+    ]
+    if missing:
+        (work / "features").mkdir(exist_ok=True)
+        with multiprocessing.Pool(len(os.sched_getaffinity(0)), initializer=os.nice, initargs=(5,)) as pool:
+            pool.starmap(partial(_write_features, dims=dims), missing, chunksize=1)
+    parts = {name: list(chain.from_iterable(ragged.read(stem[name]) for stem in stems)) for name in stems[0]}
+    parts["mel"] = [frames.T for frames in parts["mel"]]
+    return Features(**parts)
+
+
+def _write_features(shard: Path, stems: dict[str, Path], dims: ModelDims) -> None:
+    made = vars(features_of(utterances_of([shard]), dims))
+    for name, stem in stems.items():
+        ragged.write(stem, [part.T for part in made[name]] if name == "mel" else made[name])
 
 
 def features_of(utterances: Sequence[Utterance], dims: ModelDims) -> Features:
-    made = Features([], [], [])
+    made = Features([], [], [], [])
     stride = dims.semantic_encoder.stride
     for u in utterances:
         wave = u.float_wave()
         rows, _ = seamless_features(wave, stride)
-        frames = len(rows) * 2
+        frames = len(rows) * FRAMES
         # the last row's second half may lie beyond the wave: silence there
         padded = np.pad(wave, (0, max(0, frames * dims.audio.hop - len(wave))))
+        pitch = pitch_of(u.wave)[:frames]
         made.semantic.append(rows.astype(np.float16))
         made.mel.append(log_mel(padded, dims.audio)[:, :frames].astype(np.float16))
         made.style.append(style_features(wave).astype(np.float16))
+        beyond = (0, frames - len(pitch))
+        made.pitch.append(np.pad(pitch, beyond, constant_values=np.nan).astype(np.float16))
     return made
 
 

@@ -1,15 +1,17 @@
-"""What the later trainers read: every utterance through the trained codec, once, cached on disk."""
+"""What the later trainers read: every utterance through the trained codec, once, cached on disk by the shard."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
 import torch
 
-from scripts.nano.data import Features, Utterance, pad_stack
-from scripts.nano.loop import save_atomic
+from scripts.nano import ragged
+from scripts.nano.data import Features, cached_features, feature_stems, is_newer, pad_stack
 from scripts.nano.train_codec import Teacher
 from tts_trt.dims import ModelDims
 from tts_trt.model.layers import lengths_to_mask
@@ -54,13 +56,18 @@ def encode(teacher: Teacher, features: Features) -> Encoded:
     return Encoded(semantic, codes, style)
 
 
-def cached_encoding(work: Path, teacher: Teacher, utterances: list[Utterance], features: Features) -> Encoded:
-    """The encoding of the corpus, made anew when the codec checkpoint is newer than the cache."""
-    path = work / "encoded.pt"
-    if path.exists() and path.stat().st_mtime > (work / "codec.pt").stat().st_mtime:
-        state = torch.load(path, weights_only=False)  # our own file, of numpy arrays
-        if len(state["codes"]) == len(utterances):
-            return Encoded(**state)
-    made = encode(teacher, features)
-    save_atomic(vars(made), path)
-    return made
+def cached_encoding(work: Path, teacher: Teacher, shards: Sequence[Path], dims: ModelDims) -> Encoded:
+    """``encode`` kept in ``work``; a shard whose features or whose codec is newer is encoded anew."""
+    (work / "encoded").mkdir(exist_ok=True)
+    kept = [
+        {name: work / "encoded" / f"{shard.name}.{name}" for name in Encoded.__dataclass_fields__}
+        for shard in shards
+    ]
+    for shard, stems in zip(shards, kept, strict=True):
+        made = [ragged.rows_of(stem) for stem in stems.values()]
+        sources = [work / "codec.pt", ragged.rows_of(feature_stems(work, shard)["style"])]
+        if not all(is_newer(made, source) for source in sources):
+            for name, arrays in vars(encode(teacher, cached_features(work, [shard], dims))).items():
+                ragged.write(stems[name], arrays)
+    parts = {name: list(chain.from_iterable(ragged.read(stem[name]) for stem in kept)) for name in kept[0]}
+    return Encoded(parts["semantic"], parts["codes"], np.stack(parts["style"]))

@@ -15,7 +15,16 @@ import soundfile
 import torch
 from safetensors.torch import save_file
 
-from scripts.nano.data import ACTED, VOICES, Utterance, cached_features, load_corpus, pad_stack
+from scripts.nano.data import (
+    ACTED,
+    VOICES,
+    Utterance,
+    cached_features,
+    load_corpus,
+    pad_stack,
+    shards_of,
+    utterances_of,
+)
 from scripts.nano.encoded import Encoded, cached_encoding, load_teacher
 from scripts.nano.loop import ASSETS, nano_dims
 from scripts.nano.train_flow import silence_latents
@@ -119,10 +128,10 @@ def main() -> None:
         shutil.copytree(ASSETS, args.out, dirs_exist_ok=True)
     dims = nano_dims()
     model = assemble(args.work)
-    utterances = load_corpus(args.work / "corpus")
-    features = cached_features(args.work, utterances, dims)
-    encoded = cached_encoding(args.work, load_teacher(args.work, dims), utterances, features)
-    fill_emotions(model, utterances, encoded)
+    shards = shards_of(args.work)
+    cached_features(args.work, shards, dims)
+    encoded = cached_encoding(args.work, load_teacher(args.work, dims), shards, dims)
+    fill_emotions(model, utterances_of(shards), encoded)
     write_voices(load_corpus(args.work / "heldout"), args.out / "voices")
     size = write_weights(model, args.out / "weights.safetensors")
     steps = {

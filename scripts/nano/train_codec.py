@@ -7,7 +7,7 @@ after quantisation), mel reconstruction from code + style, voice and emotion fro
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import torch
@@ -16,15 +16,17 @@ from torch.nn import functional as F
 
 from scripts.nano.data import (
     ACTED,
+    FRAMES,
     VOICES,
     Features,
     Utterance,
     bucketed,
     cached_features,
-    load_corpus,
     pad_stack,
     phone_names,
     phones_of,
+    shards_of,
+    utterances_of,
 )
 from scripts.nano.loop import nano_dims, options, to_device, train
 from tts_trt.dims import ModelDims
@@ -33,7 +35,6 @@ from tts_trt.model.layers import lengths_to_mask
 from tts_trt.model.semantic import SemanticEncoder
 from tts_trt.model.style import StyleEncoder
 
-HALVES = 2  # phone labels and mel frames per code
 STYLE_ROWS, STYLE_FRAMES = 4, 96  # of each batch; the style encoder's 2-D head costs more than all the rest
 QUANTISE_FROM = 200  # steps of free features before the codebook is seeded from them
 
@@ -47,10 +48,10 @@ class Teacher(nn.Module):
         self.semantic = SemanticEncoder(dims.semantic_encoder)
         self.codec = SemanticCodec(c, dims.codec)
         self.style = StyleEncoder(dims.style)
-        self.phone_free = nn.Linear(c, HALVES * phones)
-        self.phone_coded = nn.Linear(c, HALVES * phones)
+        self.phone_free = nn.Linear(c, FRAMES * phones)
+        self.phone_coded = nn.Linear(c, FRAMES * phones)
         self.mel = nn.Sequential(
-            nn.Linear(c + style, 256), nn.GELU(), nn.Linear(256, HALVES * dims.audio.n_mels)
+            nn.Linear(c + style, 256), nn.GELU(), nn.Linear(256, FRAMES * dims.audio.n_mels)
         )
         self.voice = nn.Linear(style, len(VOICES))
         self.voice_style = nn.Embedding(len(VOICES), style)
@@ -64,9 +65,9 @@ def batch_of(
     semantic, lengths = pad_stack([features.semantic[i] for i in chosen])
     mel, _ = pad_stack([features.mel[i] for i in chosen], axis=1)
     fbank, fbank_lengths = pad_stack([middle_of(features.style[i]) for i in chosen[:STYLE_ROWS]])
-    frames = [HALVES * len(features.semantic[i]) for i in chosen]
+    frames = [FRAMES * len(features.semantic[i]) for i in chosen]
     labels = [phones_of(utterances[i], names, n) for i, n in zip(chosen, frames, strict=True)]
-    phones, _ = pad_stack([found.reshape(-1, HALVES) for found in labels])
+    phones, _ = pad_stack([found.reshape(-1, FRAMES) for found in labels])
     return {
         "semantic": semantic,
         "lengths": lengths,
@@ -77,6 +78,11 @@ def batch_of(
         "voice": torch.tensor([utterances[i].voice for i in chosen]),
         "emotion": torch.tensor([utterances[i].emotion for i in chosen]),
     }
+
+
+def together(lengths: Sequence[int], batch: int, seed: int) -> Iterator[list[int]]:
+    """``bucketed`` without those that come alone: the style encoder's normalisation needs two."""
+    return (picked for picked in bucketed(lengths, batch, seed) if len(picked) > 1)
 
 
 def middle_of(fbank: np.ndarray) -> np.ndarray:
@@ -148,7 +154,7 @@ class Losses:
         return parts
 
     def _phone_loss(self, scores: torch.Tensor, labels: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-        scores = scores.unflatten(-1, (HALVES, self.phones))[mask].flatten(0, 1)
+        scores = scores.unflatten(-1, (FRAMES, self.phones))[mask].flatten(0, 1)
         return F.cross_entropy(scores, labels[mask].flatten())
 
     @torch.no_grad()
@@ -174,7 +180,7 @@ def validate(model: Teacher, losses: Losses, batch: dict) -> dict[str, float]:
     free = model.semantic(batch["semantic"], mask)
     codes, embedded = model.codec.quantize(free, batch["lengths"])
     scores = model.phone_coded(model.codec.decode(embedded, batch["lengths"])).unflatten(
-        -1, (HALVES, losses.phones)
+        -1, (FRAMES, losses.phones)
     )
     voice = model.voice(model.style(batch["fbank"], batch["fbank_lengths"])).argmax(-1)
     parts["voice_accuracy"] = float((voice == batch["voice"][: len(voice)]).float().mean())
@@ -189,9 +195,9 @@ def validate(model: Teacher, losses: Losses, batch: dict) -> dict[str, float]:
 def main() -> None:
     chosen = options(__doc__, steps=3000, batch=24, lr=1e-3)
     dims = nano_dims()
-    utterances = load_corpus(chosen.work / "corpus", 60 if chosen.smoke else None)
+    shards = shards_of(chosen.work, chosen.smoke)
+    utterances, features = utterances_of(shards), cached_features(chosen.work, shards, dims)
     names = phone_names(utterances)
-    features = cached_features(chosen.work, utterances, dims)
     held = max(2, min(100, len(utterances) // 10))
     model = Teacher(dims, len(names)).to(chosen.device)
     losses = Losses(model, len(names))
@@ -199,7 +205,7 @@ def main() -> None:
     lengths = [len(f) for f in features.semantic[held:]]
 
     def batches() -> Iterator[dict]:
-        for picked in bucketed(lengths, chosen.batch, chosen.seed):
+        for picked in together(lengths, chosen.batch, chosen.seed):
             yield batch_of([i + held for i in picked], utterances, features, names)
 
     train("codec", model, batches(), losses, chosen, evaluate=lambda: validate(model, losses, validation))

@@ -18,10 +18,9 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from scripts.nano.data import Features, Utterance, bucketed, pad_stack, phones_of
+from scripts.nano.data import FRAMES, Features, Utterance, bucketed, pad_stack, phones_of
 from scripts.nano.encoded import Encoded, load_teacher
 from scripts.nano.loop import nano_dims, options, to_device, train
-from scripts.nano.pitch import cached_pitch
 from scripts.nano.train_gpt import Batches, pitch_loss, sequence, setup, states
 from tts_trt.dims import ModelDims
 from tts_trt.frontend.timing import nearest_index
@@ -72,11 +71,10 @@ class Items:
         utterances: list[Utterance],
         features: Features,
         encoded: Encoded,
-        pitch: list[np.ndarray],
         gpt: LatestGpt | None,
     ) -> None:
-        self.features, self.encoded, self.pitch, self.gpt = features, encoded, pitch, gpt
-        self._prompt_rows = dims.prompt_frames // 2  # as when it speaks
+        self.features, self.encoded, self.gpt = features, encoded, gpt
+        self._prompt_rows = dims.prompt_frames // FRAMES  # as when it speaks
         self.batches = Batches(utterances, encoded, 3)
         self.rng = np.random.default_rng(4)
 
@@ -85,10 +83,10 @@ class Items:
         prompts = [self.batches.speaker_of(i) for i in picked]
         targets, codes, kept_latents, prompt_mels, prompt_codes, pitches, phones = [], [], [], [], [], [], []
         for b, (i, p) in enumerate(zip(picked, prompts, strict=True)):
-            rows = min(len(self.encoded.codes[i]), MAX_TARGET // 2)
+            rows = min(len(self.encoded.codes[i]), MAX_TARGET // FRAMES)
             first = int(self.rng.integers(0, len(self.encoded.codes[i]) - rows + 1))
             codes.append(self.encoded.codes[i][first : first + rows].astype(np.int64))
-            spoken = slice(2 * first, 2 * (first + rows))
+            spoken = slice(FRAMES * first, FRAMES * (first + rows))
             targets.append(self.features.mel[i][:, spoken])
             if latents is not None:
                 kept_latents.append(latents[b, first : first + rows].numpy())
@@ -96,10 +94,12 @@ class Items:
             size = int(self.rng.integers(most // 2, most + 1))
             at = int(self.rng.integers(0, len(self.encoded.codes[p]) - size + 1))
             prompt_codes.append(self.encoded.codes[p][at : at + size].astype(np.int64))
-            prompt_mels.append(self.features.mel[p][:, 2 * at : 2 * (at + size)])
-            pitches.append(np.pad(self.pitch[i][spoken], (2 * size, 0)))
-            said = phones_of(self.batches.utterances[i], self.batches.names, 2 * len(self.encoded.codes[i]))
-            phones.append(np.pad(said[spoken], (2 * size, 0)))
+            prompt_mels.append(self.features.mel[p][:, FRAMES * at : FRAMES * (at + size)])
+            pitches.append(np.pad(self.features.pitch[i][spoken], (FRAMES * size, 0)))
+            said = phones_of(
+                self.batches.utterances[i], self.batches.names, FRAMES * len(self.encoded.codes[i])
+            )
+            phones.append(np.pad(said[spoken], (FRAMES * size, 0)))
         joined = [np.concatenate(pair, axis=1) for pair in zip(prompt_mels, targets, strict=True)]
         target, lengths = pad_stack(joined, axis=1)
         return Item(
@@ -110,7 +110,7 @@ class Items:
         )  # fmt: skip
 
     def _sources(self, codes: list[np.ndarray]) -> torch.Tensor:
-        return pad_stack([nearest_index(len(c), 2 * len(c)) for c in codes])[0]
+        return pad_stack([nearest_index(len(c), FRAMES * len(c)) for c in codes])[0]
 
     @torch.inference_mode()
     def _latents(self, picked: list[int]) -> torch.Tensor | None:
@@ -210,18 +210,18 @@ def silence_latents(model: MelStage) -> None:
 
 def run(name: str, chosen, gpt: LatestGpt | None, start_from: str | None) -> None:  # type: ignore[no-untyped-def]
     dims = nano_dims()
-    utterances, features, encoded = setup(chosen.work, dims, 60 if chosen.smoke else None)
+    utterances, features, encoded = setup(chosen.work, dims, chosen.smoke)
     model = MelStage(dims).to(chosen.device)
     if start_from and not (chosen.work / f"{name}.pt").exists():
         model.load_state_dict(torch.load(chosen.work / f"{start_from}.pt", weights_only=True)["model"])
         silence_latents(model)
-    source = Items(dims, utterances, features, encoded, cached_pitch(chosen.work, utterances, features), gpt)
+    source = Items(dims, utterances, features, encoded, gpt)
     held = max(4, min(96, len(utterances) // 10))
     held_items = [source.make(list(range(i, min(i + 16, held)))) for i in range(0, held, 16)]
     validation = to_device(held_items, chosen.device)
     head = SoundHead(dims, len(source.batches.names)).to(chosen.device)
     losses = Losses(model, load_teacher(chosen.work, dims).codec.to(chosen.device), head)
-    lengths = [min(len(c), MAX_TARGET // 2) for c in encoded.codes[held:]]
+    lengths = [min(len(c), MAX_TARGET // FRAMES) for c in encoded.codes[held:]]
     batches = source.endless(lengths, held, chosen.batch, chosen.seed)
     train(
         name,
@@ -236,7 +236,7 @@ def run(name: str, chosen, gpt: LatestGpt | None, start_from: str | None) -> Non
 
 
 def main() -> None:
-    chosen = options(__doc__, steps=6000, batch=16, lr=1e-3, phases=("all", "codes", "latents"))
+    chosen = options(__doc__, steps=28_000, batch=16, lr=1e-3, phases=("all", "codes", "latents"))
     if chosen.phase in ("all", "codes"):
         run("flow-codes", replace(chosen, steps=chosen.steps // 4), None, None)
     if chosen.phase in ("all", "latents"):

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -17,19 +18,21 @@ from torch import nn
 from torch.nn import functional as F
 
 from scripts.nano.data import (
+    CODE_RATE,
+    FRAMES,
     Features,
     Utterance,
     bucketed,
     cached_features,
-    load_corpus,
     pad_stack,
     phone_at,
     phone_names,
     phones_of,
+    shards_of,
+    utterances_of,
 )
 from scripts.nano.encoded import Encoded, cached_encoding, load_teacher
 from scripts.nano.loop import nano_dims, options, to_device, train
-from scripts.nano.pitch import cached_pitch
 from tts_trt.dims import ModelDims
 from tts_trt.model.code_model import CodeModel
 from tts_trt.model.codec import SemanticCodec
@@ -37,7 +40,6 @@ from tts_trt.model.layers import lengths_to_mask
 
 GUIDED_LAYER, GUIDED_HEADS = 1, 2
 REFERENCE_ROWS = (40, 100)  # shortest and longest crop of a reference, 25 rows a second
-FRAMES = 2  # of mel and pitch, a code
 SOUND_WEIGHT, PHONE_WEIGHT = 0.3, 0.2
 DROPPED, MISTAKEN = 0.08, 0.08
 """Shares of the code rows that training blanks, and that it swaps for a code that sounds alike: when decoding runs free the
@@ -71,7 +73,7 @@ class Batches:
         utterances: list[Utterance],
         encoded: Encoded,
         seed: int,
-        sound: tuple[Features, list[np.ndarray]] | None = None,
+        sound: Features | None = None,
     ) -> None:
         self.utterances, self.encoded, self.sound = utterances, encoded, sound
         self.names = phone_names(utterances)
@@ -115,7 +117,7 @@ class Batches:
         at = np.full(codes.shape, -1, np.int64)
         for b, i in enumerate(picked):
             u, rows = self.utterances[i], len(self.encoded.codes[i])
-            at[b, :rows] = np.array(u.phone_index)[phone_at(u, rows, 25.0)]
+            at[b, :rows] = np.array(u.phone_index)[phone_at(u, rows, CODE_RATE)]
         speaker, speaker_lengths = pad_stack(
             [self.crop(self.encoded.semantic[self.speaker_of(i)]) for i in picked]
         )
@@ -131,8 +133,8 @@ class Batches:
     def _sound_of(self, picked: list[int]) -> torch.Tensor | None:
         if self.sound is None:
             return None
-        features, pitch = self.sound
-        rows = [np.concatenate([features.mel[i].T, pitch[i][:, None]], axis=1) for i in picked]
+        mel, pitch = self.sound.mel, self.sound.pitch
+        rows = [np.concatenate([mel[i].T, pitch[i][:, None]], axis=1) for i in picked]
         return pad_stack([r.reshape(len(r) // FRAMES, FRAMES, -1).astype(np.float32) for r in rows])[0]
 
     def _phones_of(self, picked: list[int]) -> torch.Tensor | None:
@@ -180,7 +182,8 @@ def states(model: CodeModel, rows: torch.Tensor) -> tuple[torch.Tensor, torch.Te
 def pitch_loss(made: torch.Tensor, voicing: torch.Tensor, pitch: torch.Tensor) -> torch.Tensor:
     """Foretold log pitch and logit of voicing against the pitch, NaN where unvoiced; all of one shape -> scalar."""
     voiced = ~pitch.isnan()
-    melody = F.smooth_l1_loss(made[voiced], pitch[voiced], beta=0.1)
+    apart = F.smooth_l1_loss(made[voiced], pitch[voiced], beta=0.1, reduction="sum")
+    melody = apart / voiced.sum().clamp(min=1)  # a batch may be all whispers
     return melody + 0.2 * F.binary_cross_entropy_with_logits(voicing, voiced.float())
 
 
@@ -289,20 +292,19 @@ def validate(model: CodeModel, losses: Losses, batches: list[Batch]) -> dict[str
     return {k: sum(float(f[k]) for f in found) / len(found) for k in found[0] if k != "loss"}
 
 
-def setup(work, dims: ModelDims, limit: int | None):  # type: ignore[no-untyped-def]
-    utterances = load_corpus(work / "corpus", limit)
-    features = cached_features(work, utterances, dims)
-    return utterances, features, cached_encoding(work, load_teacher(work, dims), utterances, features)
+def setup(work: Path, dims: ModelDims, smoke: bool) -> tuple[list[Utterance], Features, Encoded]:
+    shards = shards_of(work, smoke)
+    features = cached_features(work, shards, dims)
+    return utterances_of(shards), features, cached_encoding(work, load_teacher(work, dims), shards, dims)
 
 
 def main() -> None:
-    chosen = options(__doc__, steps=11_500, batch=16, lr=6e-4)
+    chosen = options(__doc__, steps=33_000, batch=16, lr=6e-4)
     dims = nano_dims()
-    utterances, features, encoded = setup(chosen.work, dims, 60 if chosen.smoke else None)
-    sound = features, cached_pitch(chosen.work, utterances, features)
-    source = Batches(utterances, encoded, chosen.seed, sound)
+    utterances, features, encoded = setup(chosen.work, dims, chosen.smoke)
+    source = Batches(utterances, encoded, chosen.seed, features)
     held = max(4, min(160, len(utterances) // 10))
-    quiet = Batches(utterances, encoded, 1, sound)
+    quiet = Batches(utterances, encoded, 1, features)
     held_batches = [quiet.make(list(range(i, min(i + 16, held)))) for i in range(0, held, 16)]
     validation = to_device(held_batches, chosen.device)
     model = CodeModel(dims).to(chosen.device)

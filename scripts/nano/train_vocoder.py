@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
-from scripts.nano.data import Utterance, load_corpus
+from scripts.nano.data import Utterance, shards_of, utterances_of
 from scripts.nano.loop import nano_dims, options, train
 from tts_trt.dims import AudioDims
 from tts_trt.frontend.features import log_mel, slaney_filters
@@ -109,9 +109,9 @@ class Losses:
 
 
 def main() -> None:
-    chosen = options(__doc__, steps=6000, batch=8, lr=1e-3, compiles=True)
+    chosen = options(__doc__, steps=17_000, batch=8, lr=1e-3, compiles=True)
     dims = nano_dims()
-    utterances = load_corpus(chosen.work / "corpus", 60 if chosen.smoke else None)
+    utterances = utterances_of(shards_of(chosen.work, chosen.smoke))
     model = Vocoder(dims.vocoder, dims.audio.n_mels).to(chosen.device)
     batches = crops(utterances, dims.audio, chosen.batch, chosen.seed)
     losses = Losses(torch.compile(model) if chosen.compile else model, dims.audio, chosen.device)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from itertools import islice
+
 import numpy as np
 import pytest
 
 pytest.importorskip("torch")
 
 from scripts.nano.data import BESIDES, Utterance, bucketed, phone_names, phones_of
+from scripts.nano.train_codec import together
 
 LENGTHS = np.random.default_rng(0).integers(10, 240, 500).tolist()
 
@@ -36,6 +39,12 @@ def test_a_batch_of_long_ones_has_fewer() -> None:
 
 def test_one_longer_than_the_budget_comes_alone() -> None:
     assert sorted(next(bucketed([5, 5000], 1, 0))) in ([0], [1])
+
+
+def test_the_codec_is_trained_on_no_batch_of_one() -> None:
+    lengths = [5, 5, 5, 5000, 400]
+    assert 1 in {len(b) for b in islice(bucketed(lengths, 2, 0), 20)}
+    assert 1 not in {len(b) for b in islice(together(lengths, 2, 0), 20)}
 
 
 def test_the_seed_decides() -> None:
