@@ -84,7 +84,7 @@ def calibrate(
         float, typer.Option(min=0, max=0.9999, help="budget: least share of equal best codes")
     ] = 0.975,
     mel_db: Annotated[float, typer.Option(min=1e-3, help="budget: mel distance")] = 0.5,
-    lsd_db: Annotated[float, typer.Option(min=1e-3, help="budget: log spectral distance of the wave")] = 1.0,
+    lsd_db: Annotated[float, typer.Option(min=1e-3, help="budget: log spectral distance of the wave")] = 0.8,
     utterances: Annotated[int, typer.Option(min=1, help="utterances the search judges by")] = 8,
     tensorrt: Annotated[
         list[str] | None, typer.Option(help="graph for TensorRT 10's own calibrator (needs a GPU); repeat")
