@@ -34,6 +34,7 @@ from scripts.nano.flite import PAUSE, SAMPLE_RATE, VOICES, Flite, Spoken
 from scripts.nano.heldout import shuffled
 from scripts.nano.lexicon import ASSETS, spoken_words
 from scripts.nano.sentences import training
+from tts_trt.atomic import write_atomic
 from tts_trt.frontend.tokenizer import PhoneTokenizer, Word
 
 SHARD = 500
@@ -172,11 +173,9 @@ def _stem(job: Job) -> Path:
 
 def _write(job: Job, waves: list[np.ndarray], rows: list[dict]) -> None:
     """The samples come last: a shard is there when they are."""
-    jsonl = _stem(job).with_suffix(".jsonl")
-    draft = jsonl.with_suffix(".part")
-    draft.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
-    os.replace(draft, jsonl)
-    ragged.write(_stem(job), waves)
+    stem = _stem(job)
+    write_atomic(stem.with_suffix(".jsonl"), [(json.dumps(row) + "\n").encode() for row in rows])
+    ragged.write(stem, waves)
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ import json
 import multiprocessing
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from functools import partial
 from itertools import chain, islice, pairwise
 from pathlib import Path
@@ -112,29 +112,28 @@ class Features:
     pitch: list[np.ndarray]  # (FRAMES*T,) float16, as pitch_of has it
 
 
-def is_newer(made: Sequence[Path], than: Path) -> bool:
-    """Are all of these there, and none older than what they were made from?"""
-    return all(path.exists() and path.stat().st_mtime_ns >= than.stat().st_mtime_ns for path in made)
-
-
 def feature_stems(work: Path, shard: Path) -> dict[str, Path]:
     """Where the parts of ``Features`` of a shard are kept."""
-    return {f.name: work / "features" / f"{shard.name}.{f.name}" for f in fields(Features)}
+    return ragged.stems_of(work / "features", shard, Features)
+
+
+def kept_features(work: Path, shards: Sequence[Path], dims: ModelDims) -> list[dict[str, Path]]:
+    """Stems of every shard's features; a shard without them, or rendered anew, gets them now."""
+    stems = [feature_stems(work, shard) for shard in shards]
+    missing = [
+        (shard, kept)
+        for shard, kept in zip(shards, stems, strict=True)
+        if not ragged.are_newer(kept.values(), ragged.rows_of(shard))
+    ]
+    if missing:
+        with multiprocessing.Pool(len(os.sched_getaffinity(0)), initializer=os.nice, initargs=(5,)) as pool:
+            pool.starmap(partial(_write_features, dims=dims), missing, chunksize=1)
+    return stems
 
 
 def cached_features(work: Path, shards: Sequence[Path], dims: ModelDims) -> Features:
-    """``features_of`` kept in ``work``; a shard without them, or rendered anew, gets them now."""
-    stems = [feature_stems(work, shard) for shard in shards]
-    missing = [
-        pair
-        for pair in zip(shards, stems, strict=True)
-        if not is_newer(list(map(ragged.rows_of, pair[1].values())), ragged.rows_of(pair[0]))
-    ]
-    if missing:
-        (work / "features").mkdir(exist_ok=True)
-        with multiprocessing.Pool(len(os.sched_getaffinity(0)), initializer=os.nice, initargs=(5,)) as pool:
-            pool.starmap(partial(_write_features, dims=dims), missing, chunksize=1)
-    parts = {name: list(chain.from_iterable(ragged.read(stem[name]) for stem in stems)) for name in stems[0]}
+    """``features_of`` the shards, kept in ``work``."""
+    parts = ragged.read_parts(kept_features(work, shards, dims))
     parts["mel"] = [frames.T for frames in parts["mel"]]
     return Features(**parts)
 

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import chain
 from pathlib import Path
 
 import numpy as np
 import torch
 
 from scripts.nano import ragged
-from scripts.nano.data import Features, cached_features, feature_stems, is_newer, pad_stack
+from scripts.nano.data import FRAMES, Features, cached_features, kept_features, pad_stack
 from scripts.nano.train_codec import Teacher
 from tts_trt.dims import ModelDims
 from tts_trt.model.layers import lengths_to_mask
@@ -31,7 +30,7 @@ class Encoded:
 
 def load_teacher(work: Path, dims: ModelDims) -> Teacher:
     state = torch.load(work / "codec.pt", map_location="cpu", weights_only=True)["model"]
-    teacher = Teacher(dims, state["phone_free.bias"].shape[0] // 2)
+    teacher = Teacher(dims, state["phone_free.bias"].shape[0] // FRAMES)
     teacher.load_state_dict(state)
     return teacher.eval()
 
@@ -58,16 +57,12 @@ def encode(teacher: Teacher, features: Features) -> Encoded:
 
 def cached_encoding(work: Path, teacher: Teacher, shards: Sequence[Path], dims: ModelDims) -> Encoded:
     """``encode`` kept in ``work``; a shard whose features or whose codec is newer is encoded anew."""
-    (work / "encoded").mkdir(exist_ok=True)
-    kept = [
-        {name: work / "encoded" / f"{shard.name}.{name}" for name in Encoded.__dataclass_fields__}
-        for shard in shards
-    ]
-    for shard, stems in zip(shards, kept, strict=True):
-        made = [ragged.rows_of(stem) for stem in stems.values()]
-        sources = [work / "codec.pt", ragged.rows_of(feature_stems(work, shard)["style"])]
-        if not all(is_newer(made, source) for source in sources):
+    features = kept_features(work, shards, dims)
+    kept = [ragged.stems_of(work / "encoded", shard, Encoded) for shard in shards]
+    for shard, stems, read in zip(shards, kept, features, strict=True):
+        sources = [work / "codec.pt", *map(ragged.rows_of, read.values())]
+        if not all(ragged.are_newer(stems.values(), source) for source in sources):
             for name, arrays in vars(encode(teacher, cached_features(work, [shard], dims))).items():
                 ragged.write(stems[name], arrays)
-    parts = {name: list(chain.from_iterable(ragged.read(stem[name]) for stem in kept)) for name in kept[0]}
+    parts = ragged.read_parts(kept)
     return Encoded(parts["semantic"], parts["codes"], np.stack(parts["style"]))

@@ -19,7 +19,6 @@ from scripts.nano.data import (
     ACTED,
     VOICES,
     Utterance,
-    cached_features,
     load_corpus,
     pad_stack,
     shards_of,
@@ -129,7 +128,6 @@ def main() -> None:
     dims = nano_dims()
     model = assemble(args.work)
     shards = shards_of(args.work)
-    cached_features(args.work, shards, dims)
     encoded = cached_encoding(args.work, load_teacher(args.work, dims), shards, dims)
     fill_emotions(model, utterances_of(shards), encoded)
     write_voices(load_corpus(args.work / "heldout"), args.out / "voices")

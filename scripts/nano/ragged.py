@@ -6,12 +6,15 @@ last: an array is there when its rows are.
 
 from __future__ import annotations
 
-import os
-from collections.abc import Sequence
-from itertools import pairwise
+import io
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import fields
+from itertools import chain, pairwise
 from pathlib import Path
 
 import numpy as np
+
+from tts_trt.atomic import write_atomic
 
 
 def rows_of(stem: Path) -> Path:
@@ -36,8 +39,23 @@ def read(stem: Path) -> list[np.ndarray]:
     return [rows[first:last] for first, last in pairwise([0, *ends.tolist()])]
 
 
+def stems_of(folder: Path, shard: Path, kind: type) -> dict[str, Path]:
+    """Where a shard's part of a dataclass of such arrays is kept, by field."""
+    return {field.name: folder / f"{shard.name}.{field.name}" for field in fields(kind)}
+
+
+def read_parts(shards: Sequence[Mapping[str, Path]]) -> dict[str, list[np.ndarray]]:
+    """Each field of all shards, one shard after another."""
+    return {name: list(chain.from_iterable(read(stems[name]) for stems in shards)) for name in shards[0]}
+
+
+def are_newer(stems: Iterable[Path], than: Path) -> bool:
+    """Are all of these there, and none older than the file they were made from?"""
+    rows = [rows_of(stem) for stem in stems]
+    return all(path.exists() and path.stat().st_mtime_ns >= than.stat().st_mtime_ns for path in rows)
+
+
 def _save(path: Path, array: np.ndarray) -> None:
-    draft = path.with_suffix(".part")
-    with draft.open("wb") as file:
-        np.save(file, array)
-    os.replace(draft, path)
+    made = io.BytesIO()
+    np.save(made, array)
+    write_atomic(path, [made.getbuffer()])

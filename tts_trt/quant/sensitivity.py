@@ -34,8 +34,8 @@ class Group:
 @dataclass(frozen=True)
 class Budget:
     """What a precision may cost against FP32, over the same codes and noise. Best codes that differ are counted over some hundred
-        steps: one that costs just what is allowed would be over it every second time, so a standard deviation more passes. The spectrum may cost a fifth less than a report's margin: what spends just the margin is never
-    found equal."""
+    steps: one that costs just what is allowed would be over it every second time, so a standard deviation more passes. The spectrum
+    may cost a fifth less than a report's margin: what spends just the margin is never found equal."""
 
     top1: float = 0.975
     mel_db: float = 0.5
